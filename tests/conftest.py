@@ -1,0 +1,45 @@
+"""Profiles, markers and fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Hypothesis selects its built-in profile `ci` (derandomised, no deadline) by itself where CI is set.
+settings.register_profile("dev", deadline=None, max_examples=30, print_blob=True)
+settings.register_profile(
+    "explore", deadline=None, max_examples=1000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+if "HYPOTHESIS_PROFILE" in os.environ:
+    settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
+elif not os.environ.get("CI"):
+    settings.load_profile("dev")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Keep torch on one thread: sums differ in the last bits between thread counts."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of small real data beside the repository; a test that asks for it is skipped where it is not there."""
+    folder = Path(os.environ.get("CVKIT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real data here (set CVKIT_DATA to a folder that holds it)")
+    return folder
