@@ -1,8 +1,8 @@
 """The row that every benchmark writes, and the table made of rows.
 
-A benchmark calls `measure` with our function and the peers' (run in turn, so that a drifting machine is fair to all), collects
-`Row` objects and ends with `report(rows, name)`: the table goes to standard output, the rows as JSON lines to
-``benchmarks/results/<name>.jsonl`` and the table to ``docs/benchmarks/<name>.md``-like text on request.
+A benchmark calls `measure` with our function and the peers' (run in turn, so that a drifting machine is fair to all),
+collects `Row` objects and ends with `report(rows, name)`: the table goes to standard output; on request the rows go as
+JSON lines to ``benchmarks/results/<name>.jsonl`` and the table to ``docs/benchmarks/<name>.inc``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Row", "measure", "report", "table"]
 
@@ -78,12 +81,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def report(rows: Sequence[Row], name: str, *, write: bool = False) -> None:
-    """Print the rows; with `write` also store them under ``benchmarks/results`` and their table under ``docs/benchmarks``."""
+    """Print the rows; with `write` also store them and their table (``benchmarks/results``, ``docs/benchmarks``)."""
     for r in rows:
         goal = "" if r.goal is None else f"  goal {r.goal:g} {'ok' if r.ratio <= r.goal else 'MISSED'}"
-        print(
-            f"{r.job:34} {r.size:>12} {r.ours_ms:9.3f} ms  {r.peer:>22} {r.peer_ms:9.3f} ms  ratio {r.ratio:6.3f}{goal}  {r.note}"
-        )
+        ours, theirs = f"{r.ours_ms:9.3f} ms", f"{r.peer:>22} {r.peer_ms:9.3f} ms"
+        print(f"{r.job:34} {r.size:>12} {ours}  {theirs}  ratio {r.ratio:6.3f}{goal}  {r.note}")
     if write:
         here = Path(__file__).resolve().parent
         (here / "results").mkdir(exist_ok=True)

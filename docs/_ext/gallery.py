@@ -1,7 +1,7 @@
 """The gallery's scraper: it shows every variable named ``figure...`` that a block of an example has bound.
 
-A figure is a Pillow image or a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4). Small pictures are enlarged by whole
-factors, so that single pixels stay visible. matplotlib is not needed.
+A figure is a Pillow image or a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4). Small pictures are enlarged by
+whole factors, so that single pixels stay visible. matplotlib is not needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["scraper"]
 WIDTH = 480
 
 
-def scraper(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+def scraper(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
     """Write the figures of one block and return the text that shows them."""
     names = block_vars["example_globals"]
     paths = []

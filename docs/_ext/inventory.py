@@ -6,7 +6,10 @@ Each text file begins with ``# project, version, base address``; every further l
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["build"]
 

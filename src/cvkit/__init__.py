@@ -1,8 +1,8 @@
 """Explain, landmark, generate and edit images: typed building blocks for PyTorch.
 
 Four submodules do the four jobs: `cvkit.explain` (where does a model look?), `cvkit.pose` (landmarks with a stacked
-hourglass), `cvkit.gan` (conditional generation, first of sketches) and `cvkit.imgops` (histograms, tone, blending). They
-are imported on first use, so that ``import cvkit`` costs nothing.
+hourglass), `cvkit.gan` (conditional generation, first of sketches) and `cvkit.imgops` (histograms, tone, blending).
+They are imported on first use, so that ``import cvkit`` costs nothing.
 """
 
 from __future__ import annotations
