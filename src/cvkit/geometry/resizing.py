@@ -49,8 +49,8 @@ def resize(image: ImageT, size: Size, *, mode: Mode = "bilinear") -> ImageT:
     Returns
     -------
     same kind as `image`
-        With the image's dtype, device and memory format; 8-bit arrays agree with Pillow bit for bit, other integers
-        are rounded half up. Differentiable for floating tensors.
+        With the image's dtype, device and memory format. 8-bit arrays agree with Pillow bit for bit, other integers (and
+        8-bit tensors) are rounded half up, once. Differentiable for floating tensors.
 
     Raises
     ------
@@ -355,7 +355,6 @@ def _resize_array(image: Array, size: Size, mode: Mode) -> Array:
 
 
 def _resize_tensor(image: Tensor, size: Size, mode: Mode) -> Tensor:
-    import torch
     import torch.nn.functional as F
 
     if not 2 <= image.ndim <= 4 or 0 in image.shape[-2:]:
@@ -369,14 +368,10 @@ def _resize_tensor(image: Tensor, size: Size, mode: Mode) -> Tensor:
     planes = image.to(working_dtype(image.dtype, image.device)).reshape(1, -1, *image.shape[-2:])
     if mode == "nearest":
         planes = F.interpolate(planes, size, mode="nearest-exact")
-    elif image.dtype == torch.uint8 or size[1] == 1:
-        # Pillow rounds between its two passes, first across, then down. A picture of width 1 is scaled as a row: for such
-        # columns the antialiased kernel of torch 2.13 gives wrong values.
-        for new in size[::-1]:
-            if planes.shape[-1] != new:
-                planes = F.interpolate(planes, (planes.shape[-2], new), mode=mode, align_corners=False, antialias=True)
-            planes = planes if image.dtype != torch.uint8 else round_tensor(planes, image.dtype).to(planes.dtype)
-            planes = planes.transpose(-1, -2)
+    elif size[1] == 1:
+        # The antialiased kernel of torch 2.13 scales columns of width 1 wrongly: scale across, then the column as a row.
+        planes = F.interpolate(planes, (planes.shape[-2], 1), mode=mode, align_corners=False, antialias=True)
+        planes = F.interpolate(planes.mT, (1, size[0]), mode=mode, align_corners=False, antialias=True)
     else:
         planes = F.interpolate(planes, size, mode=mode, align_corners=False, antialias=True)
     return keep_format(round_tensor(planes, image.dtype).reshape(*lead, *size), image)
