@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from cvkit._checks import check_choice, check_instance, check_integer, shown
 from cvkit._errors import ImageError
@@ -133,8 +133,8 @@ def save_image(image: Image, path: StrPath, *, quality: int | None = None) -> No
     picture = to_pillow(image)
     if picture.mode not in modes:
         raise ValueError(
-            f"`image` has mode {picture.mode!r}, which {path.suffix.lower()} cannot hold ({', '.join(sorted(modes))} fit); "
-            "convert it first or save as .png"
+            f"`image` has mode {picture.mode!r}, which {path.suffix.lower()} cannot hold; "
+            f"convert it to one of {', '.join(sorted(modes))}, or save as .png"
         )
     try:
         with replacing(path) as part, part.open("wb") as file:
@@ -221,7 +221,7 @@ def _read(file: BinaryIO, path: Path, mode: Mode | None, max_pixels: int) -> Pil
             picture = _upright(opened)
     except ImageError:
         raise
-    except PillowImage.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{path}: not a PNG, JPEG, WebP, BMP, GIF, PGM or PPM file, or damaged") from None
     except Exception as error:
         # Decoders of damaged files raise anything from SyntaxError to struct.error; bombs are among them.
@@ -263,7 +263,9 @@ def _plain(picture: PillowImage.Image, path: Path, mode: Mode | None) -> PillowI
     """Reduce the modes that files hold to L, LA, RGB, RGBA and I;16, and the information to what is documented."""
     if picture.mode == "F":
         raise ImageError(f"{path}: floating-point PFM is not read")
-    info = {key: picture.info[key] for key in ("icc_profile", "dpi", "exif") if picture.info.get(key)}
+    info: dict[str | tuple[int, int], Any] = {
+        key: picture.info[key] for key in ("icc_profile", "dpi", "exif") if picture.info.get(key)
+    }
     transparent = picture.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in picture.info
     if picture.mode in {"CMYK", "YCbCr", "LAB", "HSV"}:
         info.pop("icc_profile", None)

@@ -49,8 +49,8 @@ def resize(image: ImageT, size: Size, *, mode: Mode = "bilinear") -> ImageT:
     Returns
     -------
     same kind as `image`
-        With the image's dtype, device and memory format. 8-bit arrays agree with Pillow bit for bit, other integers (and
-        8-bit tensors) are rounded half up, once. Differentiable for floating tensors.
+        With the image's dtype, device and memory format. 8-bit arrays agree with Pillow bit for bit, other integers
+        (and 8-bit tensors) are rounded half up, once. Differentiable for floating tensors.
 
     Raises
     ------
@@ -369,7 +369,8 @@ def _resize_tensor(image: Tensor, size: Size, mode: Mode) -> Tensor:
     if mode == "nearest":
         planes = F.interpolate(planes, size, mode="nearest-exact")
     elif size[1] == 1:
-        # The antialiased kernel of torch 2.13 scales columns of width 1 wrongly: scale across, then the column as a row.
+        # The antialiased kernel of torch 2.13 scales columns of width 1 wrongly: scale across, then the column as a
+        # row.
         planes = F.interpolate(planes, (planes.shape[-2], 1), mode=mode, align_corners=False, antialias=True)
         planes = F.interpolate(planes.mT, (1, size[0]), mode=mode, align_corners=False, antialias=True)
     else:
