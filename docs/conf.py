@@ -8,7 +8,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-import gallery
 import inventory
 
 import cvkit
@@ -27,7 +26,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "faults",
 ]
-exclude_patterns = ["_build", "benchmarks/*.inc"]
+exclude_patterns = ["_build", "_templates", "benchmarks/*.inc"]
+templates_path = ["_templates"]
 default_role = "code"
 nitpicky = True
 # Names that have no page of their own anywhere: type variables and aliases that autodoc meets in bases and attributes.
@@ -53,7 +53,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
-    "image_scrapers": (gallery.scraper,),
+    "image_scrapers": ("gallery.scraper",),  # a path, since Sphinx stores its configuration
     "reset_modules": (),
     "capture_repr": (),
     "abort_on_example_error": True,
