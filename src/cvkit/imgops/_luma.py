@@ -1,0 +1,76 @@
+"""Luma of an opened image and colours moved by a change of luma: what masks by tone and tone on luma are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from cvkit.imgops._kinds import Unpacked, is_tensor, working
+
+if TYPE_CHECKING:
+    from cvkit._types import Array, ArrayLike
+
+__all__ = ["check_luma", "luma_plane", "moved"]
+
+_ROWS = 1 << 18  # pixels handled at once
+
+
+def check_luma(opened: Unpacked) -> None:
+    """Raise unless luma is defined: one colour channel is its own, three are red, green and blue."""
+    if opened.colors not in {1, 3}:
+        raise ValueError(f"luma needs one or three colour channels; `{opened.name}` has {opened.colors}")
+
+
+def luma_plane(opened: Unpacked) -> ArrayLike:
+    """Return 0.299 R + 0.587 G + 0.114 B (Rec. 601, as stored) as (N, 1, H, W).
+
+    Integer images give integers, the exact value rounded half up; half precision gives float32.
+    """
+    color = opened.color
+    if opened.colors == 1:
+        return working(color)
+    if not opened.integer:
+        color = working(color)
+        return cast("ArrayLike", 0.299 * color[:, 0:1] + 0.587 * color[:, 1:2] + 0.114 * color[:, 2:3])
+    array = cast("Array", color)
+    count, _, height, width = array.shape
+    plane = np.empty((count, 1, height, width), array.dtype)
+    step = max(1, _ROWS // max(width, 1))
+    kind = np.int64 if array.dtype == np.int32 else np.int32
+    for n in range(count):
+        for top in range(0, height, step):
+            rows = slice(top, top + step)
+            red, green, blue = array[n, :, rows]
+            mixed = np.multiply(red, 299, dtype=kind)
+            mixed += np.multiply(green, 587, dtype=kind)
+            mixed += np.multiply(blue, 114, dtype=kind)
+            mixed += 500
+            plane[n, 0, rows] = mixed // 1000
+    return plane
+
+
+def moved(opened: Unpacked, before: ArrayLike, after: ArrayLike) -> ArrayLike:
+    """Return the colours shifted by the change of luma, clipped to the range: chroma stays what it was.
+
+    `before` and `after` are (N, 1, H, W) of the dtype of `luma_plane`.
+    """
+    color = opened.color
+    if is_tensor(color):
+        return (working(color) + (after - before)).clip(opened.low, opened.high)
+    array = cast("Array", color)
+    if not opened.integer:
+        found: ArrayLike = np.clip(
+            cast("Array", working(array)) + (cast("Array", after) - before), opened.low, opened.high
+        )
+        return found
+    result = np.empty_like(array)
+    count, _, height, width = array.shape
+    step = max(1, _ROWS // max(width, 1))
+    kind = np.int64 if array.dtype == np.int32 else np.int32
+    for n in range(count):
+        for top in range(0, height, step):
+            rows = slice(top, top + step)
+            change = np.subtract(cast("Array", after)[n, :, rows], cast("Array", before)[n, :, rows], dtype=kind)
+            result[n, :, rows] = np.clip(array[n, :, rows] + change, opened.low, opened.high)
+    return result
