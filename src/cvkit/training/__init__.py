@@ -69,18 +69,17 @@ from __future__ import annotations
 from cvkit.training.checkpoint import (
     checkpoints,
     environment,
-    find_checkpoint,
     prune,
-    read_document,
-    read_tensors,
-    restore,
     save_checkpoint,
 )
 from cvkit.training.data import InMemory
 from cvkit.training.distributed import World, processes
 from cvkit.training.ema import Average, half_life_decay
+from cvkit.training.loader import Loader, Replayed
 from cvkit.training.log import CsvLog, Means, tensorboard_writer
 from cvkit.training.loop import Record, Run, iterate, train
+from cvkit.training.precision import Bfloat16, probe_bfloat16
+from cvkit.training.reading import find_checkpoint, read_document, read_tensors, restore
 from cvkit.training.sampler import ResumableSampler, Sampled
 from cvkit.training.seeds import derive_seed, generator
 from cvkit.training.signals import StopRequest, stop_on_signals
@@ -88,11 +87,14 @@ from cvkit.training.state import DivergenceError, State, Update, check_finite_so
 
 __all__ = [
     "Average",
+    "Bfloat16",
     "CsvLog",
     "DivergenceError",
     "InMemory",
+    "Loader",
     "Means",
     "Record",
+    "Replayed",
     "ResumableSampler",
     "Run",
     "Sampled",
@@ -108,6 +110,7 @@ __all__ = [
     "generator",
     "half_life_decay",
     "iterate",
+    "probe_bfloat16",
     "processes",
     "prune",
     "read_document",

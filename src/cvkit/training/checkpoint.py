@@ -25,15 +25,15 @@ import platform
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
 import torch
 
 from cvkit._checks import check_integer
-from cvkit._errors import CheckpointError
-from cvkit.training.trees import Json, pack, unpack
+from cvkit._errors import CheckpointError, WeightsError
+from cvkit._files import sync_folder
+from cvkit.training.trees import Json, pack
+from cvkit.weights import save_tensors, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -43,27 +43,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VERSION",
+    "FORMAT",
+    "MANIFEST",
     "checkpoints",
+    "digest",
     "environment",
-    "find_checkpoint",
+    "parts",
     "prune",
-    "read_document",
-    "read_tensors",
     "remove_temporaries",
-    "restore",
     "save_checkpoint",
+    "step_of",
 ]
 
 VERSION = 1
 """Version of the format; a checkpoint of a later version is refused."""
 
-_FORMAT = "cvkit.training"
+FORMAT = "cvkit.training"
+"""What the manifest says the directory is."""
+
+MANIFEST = "manifest.json"
+"""The file that makes a checkpoint complete."""
+
 _NAME = re.compile(r"step-(\d{8,})")
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_MAX_JSON = 64 * 2**20
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
+_PART = re.compile(r"[a-z]+(\.[A-Za-z0-9_-]+)?")
 
 
 def save_checkpoint(
@@ -101,7 +103,7 @@ def save_checkpoint(
     Examples
     --------
     >>> import tempfile
-    >>> from cvkit.training import State
+    >>> from cvkit.training import State, read_document, read_tensors
     >>> network = torch.nn.Linear(2, 1)
     >>> state = State({"network": network}, {"network": torch.optim.Adam(network.parameters())}, step=5)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -110,36 +112,39 @@ def save_checkpoint(
     ('step-00000005', ['bias', 'weight'], {'kind': 'example'})
     """
     directory = Path(directory)
-    files = _files(state, documents or {}, extra or {})
+    texts, tensors = _contents(state, documents or {}, extra or {})
     target = directory / f"step-{state.step:08d}"
     temporary = directory / f".tmp-{os.getpid()}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         remove_temporaries(directory)
         temporary.mkdir()
-        entries: dict[str, Json] = {}
-        for name, content in files.items():
-            _write(temporary / name, content)
-            entries[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        _write(temporary / "manifest.json", _manifest(state.step, entries))
-        _sync(temporary)
+        for name, group in tensors.items():
+            save_tensors(temporary / name, group)
+        for name, text in texts.items():
+            _write(temporary / name, text)
+        _write(temporary / MANIFEST, _manifest(state.step, temporary))
+        sync_folder(temporary)
         _put(temporary, target)
-        _sync(directory)
-    except OSError as error:
+        sync_folder(directory)
+    except (OSError, WeightsError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"{target}: can't be written: {error}") from error
     return target
 
 
-def _files(
+def _contents(
     state: State, documents: Mapping[str, Json], extra: Mapping[str, Mapping[str, torch.Tensor]]
-) -> dict[str, bytes]:
-    """Return the content of every file but the manifest."""
+) -> tuple[dict[str, bytes], dict[str, dict[str, torch.Tensor]]]:
+    """Return the JSON files and the tensors of the safetensors files, by file name."""
     trees, tensors = {}, {}
-    for part, tree in _parts(state).items():
-        trees[part], tensors[part] = pack(tree, part)
-    for name, group in extra.items():
-        trees[f"extra.{name}"], tensors[f"extra.{name}"] = pack(dict(group), f"extra.{name}")
+    groups = {f"extra.{name}": dict(group) for name, group in extra.items()}
+    for part, tree in {**parts(state), **groups}.items():
+        if _PART.fullmatch(part) is None:
+            raise ValueError(f"the name of a part must be letters, digits, `_` and `-`; got {part!r}")
+        trees[part], found = pack(tree, part)
+        if found:
+            tensors[f"{part}.safetensors"] = found
     head: dict[str, Json] = {
         "step": state.step,
         "images": state.images,
@@ -149,18 +154,18 @@ def _files(
         "environment": dict(environment(state)),
         "trees": trees,
     }
-    files = {}
-    for part, group in tensors.items():
-        if _PART.fullmatch(part.partition(".")[2] or part) is None:
-            raise ValueError(f"the name of a part must be letters, digits, `_` and `-`; got {part!r}")
-        if group:
-            files[f"{part}.safetensors"] = safetensors.torch.save(group)
-    for name, document in {"state": head, **documents}.items():
-        files[f"{name}.json"] = json.dumps(document, allow_nan=False).encode()
-    return files
+    texts = {f"{name}.json": _json(f"{name}.json", document) for name, document in {**documents, "state": head}.items()}
+    return texts, tensors
 
 
-def _parts(state: State) -> dict[str, object]:
+def _json(name: str, document: Json) -> bytes:
+    try:
+        return json.dumps(document, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def parts(state: State) -> dict[str, object]:
     """Return the trees that a state consists of, by the names of their files."""
     return {
         **{f"modules.{name}": module.state_dict() for name, module in state.modules.items()},
@@ -172,12 +177,16 @@ def _parts(state: State) -> dict[str, object]:
     }
 
 
-def _manifest(step: int, entries: Mapping[str, Json]) -> bytes:
-    body = {"format": _FORMAT, "version": VERSION, "step": step, "files": dict(entries)}
-    return json.dumps({"body": body, "sha256": _digest(body)}, separators=(",", ":")).encode()
+def _manifest(step: int, directory: Path) -> bytes:
+    files: dict[str, Json] = {
+        path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())
+    }
+    body: dict[str, Json] = {"format": FORMAT, "version": VERSION, "step": step, "files": files}
+    return json.dumps({"body": body, "sha256": digest(body)}, separators=(",", ":")).encode()
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def digest(body: Mapping[str, Json]) -> str:
+    """Return the SHA-256 of a JSON object, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
@@ -186,18 +195,6 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Flush the entries of a directory, where the system can open one."""
-    try:
-        handle = os.open(directory, os.O_RDONLY)
-    except OSError:  # pragma: no cover - Windows opens no directories
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _put(temporary: Path, target: Path) -> None:
@@ -242,7 +239,7 @@ def prune(directory: StrPath, *, keep: int, spare: Collection[int] = ()) -> None
     keep = check_integer("keep", keep, minimum=1)
     complete = checkpoints(directory)
     for path in complete[:-keep]:
-        if _step(path) not in spare:
+        if step_of(path) not in spare:
             # The name goes first, so that a half-removed directory is never taken for a checkpoint.
             gone = path.with_name(f".tmp-{os.getpid()}-{path.name}")
             path.rename(gone)
@@ -272,9 +269,6 @@ def environment(state: State) -> dict[str, Json]:
     }
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
 def checkpoints(directory: StrPath) -> list[Path]:
     """List the complete checkpoints of a run, oldest first.
 
@@ -291,241 +285,11 @@ def checkpoints(directory: StrPath) -> list[Path]:
     directory = Path(directory)
     if not directory.is_dir():
         return []
-    found = [path for path in directory.iterdir() if _NAME.fullmatch(path.name) and (path / "manifest.json").is_file()]
-    return sorted(found, key=_step)
+    found = [path for path in directory.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file()]
+    return sorted(found, key=step_of)
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """Return the step in a checkpoint's name, -1 if it has none."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else -1
-
-
-def find_checkpoint(path: StrPath) -> Path:
-    """Return the checkpoint at a path: itself, or the newest complete one of a run's folder.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A checkpoint or the folder of a run.
-
-    Returns
-    -------
-    pathlib.Path
-        The checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none.
-    """
-    path = Path(path)
-    if (path / "manifest.json").is_file():
-        return path
-    complete = checkpoints(path)
-    if not complete:
-        raise CheckpointError(f"{path}: no checkpoint there" if path.exists() else f"{path}: does not exist")
-    return complete[-1]
-
-
-def read_document(path: StrPath, name: str = "meta") -> Any:
-    """Read one JSON document of a checkpoint, verified.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A checkpoint, or the folder of a run (then the newest).
-    name : str, default "meta"
-        Which document.
-
-    Returns
-    -------
-    object
-        What was given to `save_checkpoint`.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged or foreign.
-    """
-    checkpoint = find_checkpoint(path)
-    return _document(checkpoint, _entries(checkpoint), name)
-
-
-def read_tensors(path: StrPath, name: str, *, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Read the tensors of one part of a checkpoint, verified; the other parts are not touched.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A checkpoint, or the folder of a run (then the newest).
-    name : str
-        The part, such as ``"averages.generator"``, ``"modules.network"`` or ``"extra.NAME"``.
-    device : torch.device or str, default "cpu"
-        Where the tensors go.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Tied tensors under each of their names, memory formats as they were: a module's part fits `load_state_dict`.
-
-    Raises
-    ------
-    CheckpointError
-        If a file is missing, damaged or foreign.
-    """
-    checkpoint = find_checkpoint(path)
-    entries = _entries(checkpoint)
-    trees = _document(checkpoint, entries, "state")["trees"]
-    if name not in trees:
-        raise CheckpointError(f"{checkpoint}: holds no part {name!r}, only {', '.join(map(repr, sorted(trees)))}")
-    tree = _tree(checkpoint, entries, trees, name, device)
-    return {key: value for key, value in tree.items() if isinstance(value, torch.Tensor)}
-
-
-def restore(state: State, path: StrPath) -> dict[str, Any]:
-    """Bring a state back to a checkpoint, bit for bit; all of it or, after an error, none.
-
-    Parameters
-    ----------
-    state : State
-        Built as the stored one was: same networks, optimisers and names. It is changed in place.
-    path : str or path-like
-        A checkpoint, or the folder of a run (then the newest).
-
-    Returns
-    -------
-    dict
-        The ``environment`` that wrote the checkpoint; compare it with `environment`.
-
-    Raises
-    ------
-    CheckpointError
-        If a file is missing, damaged or foreign, or does not fit the state; the message names the file.
-    """
-    checkpoint = find_checkpoint(path)
-    entries = _entries(checkpoint)
-    head = _document(checkpoint, entries, "state")
-    device = state.world.device
-    parts = _parts(state)
-    stored = {name for name in head["trees"] if not name.startswith("extra.")}
-    if stored != set(parts):
-        odd = ", ".join(sorted(stored ^ set(parts)))
-        raise CheckpointError(f"{checkpoint}: belongs to another kind of run; parts that differ: {odd}")
-    trees = {name: _tree(checkpoint, entries, head["trees"], name, device) for name in parts}
-    modules = {f"modules.{name}": module for name, module in state.modules.items()}
-    modules |= {f"averages.{name}": average.module for name, average in state.averages.items()}
-    for name, module in modules.items():
-        _check_fit(checkpoint / f"{name}.safetensors", module.state_dict(), trees[name])
-    for name, optimizer in state.optimizers.items():
-        _check_optimizer(checkpoint / f"optimizers.{name}.safetensors", optimizer, trees[f"optimizers.{name}"])
-
-    for name, module in modules.items():
-        _load_module(module, trees[name])
-    for name, optimizer in state.optimizers.items():
-        optimizer.load_state_dict(trees[f"optimizers.{name}"])
-    for name, schedule in state.schedules.items():
-        schedule.load_state_dict(trees[f"schedules.{name}"])
-    state.tensors.update(trees["tensors"])
-    state.numbers.update(trees["numbers"])
-    state.step, state.images = head["step"], head["images"]
-    return dict(head["environment"])
-
-
-def _entries(checkpoint: Path) -> dict[str, Any]:
-    """Read and verify the manifest; return its table of files."""
-    path = checkpoint / "manifest.json"
-    manifest = _json(path, _bytes(path, _MAX_JSON))
-    body = manifest.get("body") if isinstance(manifest, dict) else None
-    if not isinstance(body, dict) or body.get("format") != _FORMAT:
-        raise CheckpointError(f"{path}: not the manifest of a cvkit checkpoint")
-    if body.get("version") != VERSION:
-        raise CheckpointError(f"{path}: format version {body.get('version')!r}; this cvkit reads version {VERSION}")
-    if manifest.get("sha256") != _digest(body):
-        raise CheckpointError(f"{path}: damaged: its checksum does not match")
-    if _NAME.fullmatch(checkpoint.name) and _step(checkpoint) != body["step"]:
-        raise CheckpointError(f"{path}: is of step {body['step']}, in a directory named {checkpoint.name}")
-    return dict(body["files"])
-
-
-def _content(checkpoint: Path, entries: Mapping[str, Any], name: str) -> bytes:
-    """Read a file whole and compare it with the manifest."""
-    path = checkpoint / name
-    if name not in entries:
-        raise CheckpointError(f"{path}: not part of this checkpoint")
-    entry = entries[name]
-    content = _bytes(path, entry["bytes"])
-    if len(content) != entry["bytes"]:
-        raise CheckpointError(f"{path}: damaged: {len(content)} bytes where {entry['bytes']} were written")
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise CheckpointError(f"{path}: damaged: its checksum does not match the manifest")
-    return content
-
-
-def _bytes(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
-    if len(content) > limit:
-        raise CheckpointError(f"{path}: damaged: longer than the {limit} bytes it may have")
-    return content
-
-
-def _json(path: Path, content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged: no JSON") from error
-
-
-def _document(checkpoint: Path, entries: Mapping[str, Any], name: str) -> Any:
-    return _json(checkpoint / f"{name}.json", _content(checkpoint, entries, f"{name}.json"))
-
-
-def _tree(
-    checkpoint: Path, entries: Mapping[str, Any], trees: Mapping[str, Json], name: str, device: torch.device | str
-) -> Any:
-    """Read one part: its JSON tree and, where there are any, its tensors."""
-    file = f"{name}.safetensors"
-    tensors: dict[str, torch.Tensor] = {}
-    if file in entries:
-        try:
-            tensors = safetensors.torch.load(_content(checkpoint, entries, file))
-        except safetensors.SafetensorError as error:
-            raise CheckpointError(f"{checkpoint / file}: damaged: {error}") from error
-    try:
-        # The counters of unfused optimisers live on the CPU; `Optimizer.load_state_dict` moves the moments itself.
-        return unpack(trees[name], tensors, "cpu" if name.startswith("optimizers.") else device)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint / file}: a tensor is missing or damaged: {error}") from error
-
-
-def _check_fit(path: Path, own: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """Compare names, shapes and dtypes of a module with what was stored."""
-    if set(own) != set(stored):
-        odd = ", ".join(sorted(set(own) ^ set(stored))[:5])
-        raise CheckpointError(f"{path}: made by another network; names that differ: {odd}")
-    for key, value in own.items():
-        other = stored[key]
-        if isinstance(value, torch.Tensor) and (value.shape != other.shape or value.dtype != other.dtype):
-            raise CheckpointError(
-                f"{path}: `{key}` is {tuple(other.shape)} {other.dtype}; "
-                f"the network has {tuple(value.shape)} {value.dtype}"
-            )
-
-
-def _check_optimizer(path: Path, optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None:
-    own = [len(group["params"]) for group in optimizer.param_groups]
-    other = [len(group["params"]) for group in stored["param_groups"]]
-    if own != other:
-        raise CheckpointError(f"{path}: made for parameter groups of sizes {other}; this optimiser has {own}")
-
-
-def _load_module(module: torch.nn.Module, stored: Mapping[str, Any]) -> None:
-    """Copy values in; a parameter or buffer of another memory format takes over the stored one."""
-    state = module.state_dict(keep_vars=True)
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor) and value.stride() != stored[key].stride():
-            value.data = torch.empty_like(stored[key], device=value.device)
-    module.load_state_dict(dict(stored))

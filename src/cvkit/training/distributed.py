@@ -89,6 +89,16 @@ class World:
         dist.broadcast(told, src=0)
         return int(told.item())
 
+    def check_same(self, name: str, number: int) -> None:
+        """Raise on all processes if an integer is not the same on all of them; every process has to call."""
+        if self.size == 1:
+            return
+        ends = torch.tensor([number, -number], device=self.device)
+        dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+        high, low = int(ends[0].item()), -int(ends[1].item())
+        if high != low:
+            raise RuntimeError(f"the {name} differs between the processes: from {low} to {high}")
+
     def broadcast_(self, tensors: Sequence[torch.Tensor]) -> None:
         """Overwrite the tensors by those of process 0, one message a dtype."""
         if self.size == 1:

@@ -19,13 +19,11 @@ from cvkit.training.checkpoint import (
     checkpoints,
     environment,
     prune,
-    read_document,
-    read_tensors,
     remove_temporaries,
-    restore,
     save_checkpoint,
 )
 from cvkit.training.log import CsvLog, Means, Row, row_from_text, row_to_text
+from cvkit.training.reading import read_document, read_tensors, restore
 from cvkit.training.state import State, check_finite_so_far
 
 if TYPE_CHECKING:

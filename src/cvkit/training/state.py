@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ import torch
 
 from cvkit._checks import check_choice, check_integer, check_interval
 from cvkit.training.distributed import World
+from cvkit.training.precision import probe_bfloat16
 from cvkit.training.seeds import generator
 
 if TYPE_CHECKING:
@@ -28,8 +31,9 @@ __all__ = [
     "update",
 ]
 
-Precision: TypeAlias = Literal["float32", "bfloat16"]
-"""Precision of the forward computation; parameters and moments stay in float32."""
+Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
+"""Precision of the forward computation; parameters and moments stay in float32. ``"auto"`` is bfloat16 on devices that
+compute it natively: the same call then gives other numbers on another machine."""
 
 
 class DivergenceError(RuntimeError):
@@ -70,7 +74,7 @@ class _Suspect(NamedTuple):
 
     step: int
     optimizer: str
-    names: list[str]
+    parameters: list[torch.nn.Parameter]
     loss: torch.Tensor
     norms: torch.Tensor
 
@@ -105,8 +109,8 @@ class State:
         Seed of all randomness.
     batch_size : int, default 1
         Samples a step over all processes.
-    precision : {'float32', 'bfloat16'}, default 'float32'
-        Precision of what runs inside `autocast`.
+    precision : {'float32', 'bfloat16', 'auto'}, default 'float32'
+        Precision of what runs inside `autocast`. ``'auto'`` becomes bfloat16 where the device has it, else float32.
     world : World, optional
         The processes; alone on the CPU by default. ``world.device`` is where draws are made.
     step : int, default 0
@@ -138,18 +142,30 @@ class State:
     def __post_init__(self) -> None:
         check_integer("seed", self.seed)
         check_integer("batch_size", self.batch_size, minimum=1)
-        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        check_choice("precision", self.precision, ("float32", "bfloat16", "auto"))
+        if self.precision != "float32":
+            native = probe_bfloat16(self.world.device).native
+            if self.precision == "auto":
+                self.precision = "bfloat16" if native else "float32"
+            elif not native:
+                warnings.warn(f"{self.world.device} emulates bfloat16: slower than float32", stacklevel=3)
         if self.batch_size % self.world.size:
             raise ValueError(
                 f"`batch_size` counts the samples of all processes and must be a multiple of their number, "
                 f"{self.world.size}; got {self.batch_size}"
             )
+        for name, module in self.modules.items():
+            for key, tensor in module.named_parameters():
+                if tensor.device.type != self.world.device.type:
+                    raise ValueError(
+                        f"`modules`: {name}.{key} is on {tensor.device}, the run computes on {self.world.device}"
+                    )
+        self.forget_bad_numbers()
+        self._agreed: set[str] = set()
+
+    def forget_bad_numbers(self) -> None:
+        """Lift the ban on updates that a non-finite number left; `restore` does so."""
         self._guard = _Guard(torch.zeros((), device=self.world.device))
-        self._names = {
-            id(parameter): f"{name}.{key}"
-            for name, module in self.modules.items()
-            for key, parameter in module.named_parameters()
-        }
 
     def generator(self, purpose: str, *, device: torch.device | str | None = None) -> torch.Generator:
         """Make the random generator of this step for a purpose, on the device of the run unless `device` is given.
@@ -241,7 +257,10 @@ def update(
     if len(losses) > 1:
         torch._foreach_div_(gradients, len(losses))
 
-    # One message averages the gradients; a loss that is bad anywhere makes the claim NaN everywhere.
+    # One message averages the gradients; a loss that is bad anywhere makes the claim bad everywhere.
+    if name not in state._agreed:
+        state.world.check_same(f"number of gradients of {name}", sum(g.numel() for g in gradients))
+        state._agreed.add(name)
     claim = state.world.average_(gradients, mean) if gradients else mean
     norms = torch.stack(torch._foreach_norm(gradients)) if gradients else mean.new_zeros(1)
     total = torch.linalg.vector_norm(norms)
@@ -250,9 +269,9 @@ def update(
         torch._foreach_mul_(gradients, (limit / (total + 1e-6)).clamp(max=1.0))
 
     guard = state._guard
-    torch.maximum(guard.found, (~torch.isfinite(total + claim)).to(guard.found.dtype), out=guard.found)
-    names = [state._names.get(id(p), "parameter") for p in trained]
-    guard.suspects.append(_Suspect(state.step, name, names, claim, norms))
+    guard.found = torch.maximum(guard.found, (total + claim).isfinite().logical_not().to(guard.found.dtype))
+    if guard.found.device.type != "cpu" or bool(guard.found):
+        guard.suspects.append(_Suspect(state.step, name, trained, claim, norms))
     _step_unless(optimizer, guard.found)
     return Update(mean, total)
 
@@ -284,14 +303,18 @@ def check_finite_so_far(state: State) -> None:
     guard.suspects.clear()
     if not bool(guard.found):
         return
+    names = {id(p): f"{n}.{key}" for n, module in state.modules.items() for key, p in module.named_parameters()}
     for suspect in suspects:
-        bad = (~torch.isfinite(suspect.norms)).cpu()
-        if not torch.isfinite(suspect.loss) or bad.any():
-            first = int(bad.int().argmax()) if bad.any() else None
-            where = f"loss of {suspect.optimizer}"
-            if first is not None and torch.isfinite(suspect.loss):
-                where = f"gradient of {suspect.optimizer}: {suspect.names[first]}"
-            raise DivergenceError(
-                suspect.step, where, f"step {suspect.step}: the {where} is not finite; nothing was updated since"
-            )
+        bad = [
+            p for p, norm in zip(suspect.parameters, suspect.norms.tolist(), strict=False) if not math.isfinite(norm)
+        ]
+        if math.isfinite(suspect.loss.item()) and not bad:
+            continue
+        # A loss that is not finite explains the gradients; otherwise the first gradient is named.
+        where = f"loss of {suspect.optimizer}"
+        if math.isfinite(suspect.loss.item()):
+            where = f"gradient of {names.get(id(bad[0]), 'a parameter')} in the update of {suspect.optimizer}"
+        raise DivergenceError(
+            suspect.step, where, f"step {suspect.step}: the {where} is not finite; nothing was updated since"
+        )
     raise DivergenceError(state.step, "unknown", f"by step {state.step} a loss or gradient was not finite")

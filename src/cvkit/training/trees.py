@@ -1,8 +1,7 @@
 """State dictionaries as JSON plus tensors: what `pickle` would do, for the few kinds of value that states hold.
 
-Dictionaries, lists, tuples, numbers, strings, booleans, None and tensors, nested; anything else is refused by name.
-Memory formats and ties are kept: a tensor is stored contiguous, with its strides beside it, and a tensor that occurs
-twice is stored once.
+Dictionaries, lists, tuples, numbers, strings, bytes, booleans, None and tensors, nested; anything else is refused by
+name.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], 
 """What a JSON document holds."""
 
 Packed: TypeAlias = tuple[Json, dict[str, torch.Tensor]]
-"""A JSON document and the tensors that it refers to, contiguous."""
+"""A JSON document and the tensors that it refers to."""
 
-_TENSOR, _TUPLE, _PAIRS, _FLOAT = "$tensor", "$tuple", "$pairs", "$float"
+_TENSOR, _TUPLE, _PAIRS, _FLOAT, _BYTES = "$tensor", "$tuple", "$pairs", "$float", "$bytes"
 
 
 def pack(tree: object, name: str) -> Packed:
@@ -32,7 +31,7 @@ def pack(tree: object, name: str) -> Packed:
     Parameters
     ----------
     tree : object
-        Nested dicts, lists, tuples, numbers, strings, None and tensors.
+        Nested dicts, lists, tuples, numbers, strings, bytes, None and tensors.
     name : str
         For error messages.
 
@@ -41,7 +40,7 @@ def pack(tree: object, name: str) -> Packed:
     document : Json
         The tree with a reference in the place of every tensor.
     tensors : dict of str to Tensor
-        Contiguous; keyed by their path in the tree, joined by dots.
+        The tensors themselves, not copied; keyed by their path in the tree, joined by dots.
 
     Raises
     ------
@@ -57,15 +56,17 @@ def pack(tree: object, name: str) -> Packed:
     (0.0, 0.9)
     """
     tensors: dict[str, torch.Tensor] = {}
-    seen: dict[tuple[object, ...], str] = {}
 
     def visit(value: object, path: str) -> Json:
         if isinstance(value, torch.Tensor):
-            return _reference(value, path, tensors, seen)
+            tensors[path] = value.detach()
+            return {_TENSOR: path}
         if value is None or isinstance(value, bool | int | str):
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else {_FLOAT: repr(value)}
+        if isinstance(value, bytes):
+            return {_BYTES: value.hex()}
         if isinstance(value, tuple):
             return {_TUPLE: [visit(item, _join(path, i)) for i, item in enumerate(value)]}
         if isinstance(value, list):
@@ -84,36 +85,7 @@ def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _reference(
-    value: torch.Tensor, path: str, tensors: dict[str, torch.Tensor], seen: dict[tuple[object, ...], str]
-) -> Json:
-    value = value.detach()
-    place = (value.data_ptr(), value.dtype, value.shape, value.stride(), value.device)
-    if value.numel() and place in seen:
-        return {_TENSOR: seen[place]}
-    seen[place] = path
-    # A copy: what is written must not change under the writer's hands, and a stored tensor never keeps a larger one
-    # alive.
-    tensors[path] = value.to("cpu", copy=True, memory_format=torch.contiguous_format)
-    reference: dict[str, Json] = {_TENSOR: path}
-    if value.stride() != tensors[path].stride() and _is_dense(value):
-        reference["strides"] = list(value.stride())
-    return reference
-
-
-def _is_dense(value: torch.Tensor) -> bool:
-    """Whether the tensor fills its memory without overlap or gap, in any order of axes."""
-    extent = 1
-    for size, stride in sorted(zip(value.shape, value.stride(), strict=True), key=lambda axis: axis[1]):
-        if size == 1:
-            continue
-        if stride != extent:
-            return False
-        extent *= size
-    return True
-
-
-def unpack(document: Json, tensors: Mapping[str, torch.Tensor], device: torch.device | str = "cpu") -> Any:
+def unpack(document: Json, tensors: Mapping[str, torch.Tensor]) -> Any:
     """Put a tree together again; see `pack`.
 
     Parameters
@@ -122,13 +94,11 @@ def unpack(document: Json, tensors: Mapping[str, torch.Tensor], device: torch.de
         From `pack`.
     tensors : mapping of str to Tensor
         From `pack`.
-    device : torch.device or str, default "cpu"
-        Where the tensors go.
 
     Returns
     -------
     object
-        The tree. Tensors have their strides again, and tied ones are one object.
+        The tree, with the very tensors of `tensors` in their places.
 
     Raises
     ------
@@ -137,41 +107,25 @@ def unpack(document: Json, tensors: Mapping[str, torch.Tensor], device: torch.de
     ValueError
         If the document is none of ours.
     """
-    made: dict[str, torch.Tensor] = {}
-
-    def visit(value: Json) -> Any:
-        if isinstance(value, list):
-            return [visit(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if _TENSOR in value:
-            key = str(value[_TENSOR])
-            if key not in made:
-                made[key] = _placed(tensors[key], value.get("strides"), device)
-            return made[key]
-        if _TUPLE in value:
-            return tuple(visit(value[_TUPLE]))
-        if _PAIRS in value:
-            return {visit(key): visit(item) for key, item in _pairs(value[_PAIRS])}
-        if _FLOAT in value:
-            return float(str(value[_FLOAT]))
-        return {key: visit(item) for key, item in value.items()}
-
-    return visit(document)
+    if isinstance(document, list):
+        return [unpack(item, tensors) for item in document]
+    if not isinstance(document, dict):
+        return document
+    if _TENSOR in document:
+        return tensors[str(document[_TENSOR])]
+    if _TUPLE in document:
+        return tuple(unpack(document[_TUPLE], tensors))
+    if _PAIRS in document:
+        return {unpack(key, tensors): unpack(item, tensors) for key, item in _pairs(document[_PAIRS])}
+    if _FLOAT in document:
+        return float(str(document[_FLOAT]))
+    if _BYTES in document:
+        return bytes.fromhex(str(document[_BYTES]))
+    return {key: unpack(item, tensors) for key, item in document.items()}
 
 
 def _pairs(value: Json) -> list[list[Json]]:
     pairs = value if isinstance(value, list) else []
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+    if pairs is not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise ValueError("a dictionary in the document is damaged")
     return [pair for pair in pairs if isinstance(pair, list)]
-
-
-def _placed(tensor: torch.Tensor, strides: Json, device: torch.device | str) -> torch.Tensor:
-    if strides is None:
-        return tensor.to(device)
-    if not isinstance(strides, list) or len(strides) != tensor.ndim:
-        raise ValueError("the strides of a tensor are damaged")
-    order = [int(stride) for stride in strides if isinstance(stride, int)]
-    made = torch.empty_strided(tensor.shape, order, dtype=tensor.dtype, device=device)
-    return made.copy_(tensor)
