@@ -1,0 +1,68 @@
+"""Conditional generation of small images, first of sketches: data, training, sampling and measures.
+
+Only networks, losses and penalties see images in [-1, 1]; data sets, samples and sheets are uint8.
+"""
+
+from __future__ import annotations
+
+from cvkit.gan.augment import DiffAugment
+from cvkit.gan.conditioning import ClassProjection, ConditionalBatchNorm2d
+from cvkit.gan.draw import sample_sheet
+from cvkit.gan.losses import (
+    LOSSES,
+    AdversarialLoss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    non_saturating_discriminator_loss,
+    non_saturating_generator_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+    wasserstein_discriminator_loss,
+    wasserstein_generator_loss,
+)
+from cvkit.gan.monitor import diagnose, within_class_spread
+from cvkit.gan.nets import Discriminator, Generator
+from cvkit.gan.penalties import gradient_penalty, r1_penalty, r2_penalty, smoothness_penalty
+from cvkit.gan.presets import PRESETS, Preset, preset
+from cvkit.gan.ranges import to_signed, to_uint8
+from cvkit.gan.sample import Sampler, truncated_normal
+from cvkit.gan.step import gan_step
+from cvkit.gan.train import fit
+
+__all__ = [
+    "LOSSES",
+    "PRESETS",
+    "AdversarialLoss",
+    "ClassProjection",
+    "ConditionalBatchNorm2d",
+    "DiffAugment",
+    "Discriminator",
+    "Generator",
+    "Preset",
+    "Sampler",
+    "diagnose",
+    "fit",
+    "gan_step",
+    "gradient_penalty",
+    "hinge_discriminator_loss",
+    "hinge_generator_loss",
+    "least_squares_discriminator_loss",
+    "least_squares_generator_loss",
+    "non_saturating_discriminator_loss",
+    "non_saturating_generator_loss",
+    "preset",
+    "r1_penalty",
+    "r2_penalty",
+    "relativistic_discriminator_loss",
+    "relativistic_generator_loss",
+    "sample_sheet",
+    "smoothness_penalty",
+    "to_signed",
+    "to_uint8",
+    "truncated_normal",
+    "wasserstein_discriminator_loss",
+    "wasserstein_generator_loss",
+    "within_class_spread",
+]
