@@ -67,7 +67,16 @@ def read_header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], bool, np.
             header = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"npy version {version[0]}.{version[1]} is not read")
-    except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{label}: not an npy file: {reason}") from None
     return header

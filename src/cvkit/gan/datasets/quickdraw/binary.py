@@ -118,7 +118,9 @@ def _packed(drawing: Drawing, label: str) -> bytes:
     country = drawing.country.encode("ascii", "replace") or b"  "
     if len(country) != 2 or len(drawing.strokes) > 0xFFFF or not 0 <= drawing.key_id < 1 << 64:
         raise ValueError(f"{label}: the format holds two letters of country, 65535 strokes and keys below 2**64")
-    head = _HEAD.pack(drawing.key_id, country, bool(drawing.recognized), _seconds(drawing.timestamp, label), len(drawing.strokes))
+    head = _HEAD.pack(
+        drawing.key_id, country, bool(drawing.recognized), _seconds(drawing.timestamp, label), len(drawing.strokes)
+    )
     return head + b"".join(_stroke(np.asarray(stroke), label) for stroke in drawing.strokes)
 
 

@@ -58,7 +58,9 @@ def open_bitmaps(path: StrPath) -> Array:
         shape, fortran, dtype = read_header(file, label)
         if dtype != np.uint8 or fortran or len(shape) < 2 or shape[1:] not in {(784,), (1, 784), (28, 28), (1, 28, 28)}:
             order = " in Fortran order" if fortran else ""
-            raise DataError(f"{label}: expected uint8 bitmaps of shape (N, 784); the header says {dtype} {shape}{order}")
+            raise DataError(
+                f"{label}: expected uint8 bitmaps of shape (N, 784); the header says {dtype} {shape}{order}"
+            )
         start = file.tell()
         check_bytes(shape, dtype, os.fstat(file.fileno()).st_size - start, label)
         if shape[0] == 0:
@@ -155,7 +157,9 @@ def write_arrays(path: StrPath, data: ImageSet) -> None:
     """
     data = check_instance("data", data, ImageSet)
     arrays = {"images": data.images, "labels": data.labels, "names": np.array(data.names, np.str_)}
-    arrays |= {name: value for name, value in (("rows", data.rows), ("recognized", data.recognized)) if value is not None}
+    arrays |= {
+        name: value for name, value in (("rows", data.rows), ("recognized", data.recognized)) if value is not None
+    }
     with written(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             # A fixed date: the same set gives the same bytes.

@@ -149,7 +149,9 @@ def iter_drawings(path: StrPath) -> Iterator[Drawing]:
             raise DataError(f"{os.fspath(path)}: expected a stroke file: .ndjson, .bin or .npz")
 
 
-def check_order(images: Array, strokes: StrokeSet, *, sample: int = _SAMPLE, tolerance: float = _TOLERANCE) -> int | None:
+def check_order(
+    images: Array, strokes: StrokeSet, *, sample: int = _SAMPLE, tolerance: float = _TOLERANCE
+) -> int | None:
     """Check on a sample that row k of the bitmaps shows drawing k.
 
     Parameters
@@ -185,7 +187,9 @@ def check_order(images: Array, strokes: StrokeSet, *, sample: int = _SAMPLE, tol
     if len(images) != len(strokes):
         raise ValueError(f"`images` and `strokes` must be as many; got {len(images)} and {len(strokes)}")
     count = min(check_integer("sample", sample, minimum=1), len(images))
-    rows = np.unique(np.linspace(0, len(images) - 1, count).round().astype(np.int64)) if count else np.zeros(0, np.int64)
+    rows = (
+        np.unique(np.linspace(0, len(images) - 1, count).round().astype(np.int64)) if count else np.zeros(0, np.int64)
+    )
     drawn = rasterize(strokes[rows])
     error = np.abs(drawn.astype(np.int16) - images[rows].reshape(drawn.shape)).mean(axis=(1, 2))
     wrong = np.flatnonzero(error > tolerance)
@@ -246,7 +250,9 @@ def _load_class(name: str, files: Files, limit: int | None, flags: str) -> Image
     if source is not None:
         return _load_strokes(name, source, limit)
     strokes = fit_frame(StrokeSet.concatenate(read_sketchrnn(files["sketchrnn"]))[:limit])
-    return ImageSet(rasterize(strokes), np.zeros(len(strokes), np.int64), (name,), strokes=strokes, rows=np.arange(len(strokes)))
+    return ImageSet(
+        rasterize(strokes), np.zeros(len(strokes), np.int64), (name,), strokes=strokes, rows=np.arange(len(strokes))
+    )
 
 
 def _load_bitmaps(name: str, path: Path, source: Path | None, limit: int | None, flags: str) -> ImageSet:
@@ -259,11 +265,15 @@ def _load_bitmaps(name: str, path: Path, source: Path | None, limit: int | None,
     drawings = list(islice(iter_drawings(source), len(images) + (limit is None)))
     if len(drawings) != len(images):
         more = "more" if len(drawings) > len(images) else str(len(drawings))
-        raise DataError(f"{path}: {len(images)} bitmaps, but {source} holds {more} drawings; flags=\"ignore\" leaves them out")
+        raise DataError(
+            f'{path}: {len(images)} bitmaps, but {source} holds {more} drawings; flags="ignore" leaves them out'
+        )
     strokes = _simplified(drawings)
     wrong = check_order(images, strokes)
     if wrong is not None:
-        raise DataError(f"{path}: bitmap {wrong} does not show drawing {wrong} of {source}; flags=\"ignore\" leaves them out")
+        raise DataError(
+            f'{path}: bitmap {wrong} does not show drawing {wrong} of {source}; flags="ignore" leaves them out'
+        )
     return ImageSet(data.images, data.labels, data.names, _flags(drawings), strokes, data.rows)
 
 

@@ -254,7 +254,9 @@ def _rasterize_chunk(strokes: StrokeSet, size: int, line_width: float, padding: 
     paper = np.ones((len(strokes), size, size))
     for some in _blocks(np.diff(first, append=len(stroke)), size):
         inside = slice(first[some.start], first[some.stop] if some.stop < len(first) else None)
-        cover = _coverage(begin[inside], end[inside], piece[inside] - some.start, some.stop - some.start, line_width / 2 * scale, size)
+        cover = _coverage(
+            begin[inside], end[inside], piece[inside] - some.start, some.stop - some.start, line_width / 2 * scale, size
+        )
         here, starts = np.unique(drawing[some], return_index=True)
         paper[here] *= np.multiply.reduceat(1.0 - cover, starts, axis=0)
     return np.floor((1.0 - paper) * 255 + 0.5).astype(np.uint8)

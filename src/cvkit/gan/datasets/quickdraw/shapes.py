@@ -77,13 +77,21 @@ def _cup(rng: Rng) -> Strokes:
     strokes += [_line((left + slant, height), (right - slant, height)), _line((right - slant, height), (right, 0))]
     if rng.random() < 0.4:
         strokes = [np.concatenate(strokes)]
-    strokes.append(_round(rng, 0.35, 0.0, 0.35, rng.uniform(0.05, 0.12)) if rng.random() < 0.6 else _line((0, 0), (right, 0)))
+    strokes.append(
+        _round(rng, 0.35, 0.0, 0.35, rng.uniform(0.05, 0.12)) if rng.random() < 0.6 else _line((0, 0), (right, 0))
+    )
     side, size = (right, 1.0) if rng.random() < 0.75 else (left, -1.0)
     size *= rng.uniform(0.16, 0.3)
     top, low = height * rng.uniform(0.12, 0.25), height * rng.uniform(0.6, 0.8)
-    strokes.append(_curve((side, top), (side + size, top), (side + size, low), (side - np.sign(size) * slant * 0.6, low)))
+    strokes.append(
+        _curve((side, top), (side + size, top), (side + size, low), (side - np.sign(size) * slant * 0.6, low))
+    )
     if rng.random() < 0.35:
-        strokes.append(_curve((side, top + 0.08), (side + size * 0.6, top + 0.1), (side + size * 0.6, low - 0.1), (side, low - 0.08)))
+        strokes.append(
+            _curve(
+                (side, top + 0.08), (side + size * 0.6, top + 0.1), (side + size * 0.6, low - 0.1), (side, low - 0.08)
+            )
+        )
     if rng.random() < 0.3:
         for x in rng.uniform(0.1, 0.25) + 0.2 * np.arange(rng.integers(1, 4)):
             strokes.append(_curve((x, -0.15), (x + 0.05, -0.22), (x - 0.03, -0.3), (x + 0.03, -0.4)))
@@ -102,7 +110,9 @@ def _clock(rng: Rng) -> Strokes:
     ticks = int(rng.choice([0, 4, 4, 12, 12]))
     for angle in np.arange(ticks) * 2 * np.pi / max(ticks, 1):
         inner = rng.uniform(0.76, 0.86)
-        strokes.append(_line((inner * np.cos(angle), inner * np.sin(angle)), (0.95 * np.cos(angle), 0.95 * np.sin(angle))))
+        strokes.append(
+            _line((inner * np.cos(angle), inner * np.sin(angle)), (0.95 * np.cos(angle), 0.95 * np.sin(angle)))
+        )
     if rng.random() < 0.2:
         strokes += [_arc(s * 0.65, -0.95, 0.25, 0.2, 180, 180) for s in (-1, 1)]
     return strokes
@@ -127,7 +137,9 @@ def _fish(rng: Rng) -> Strokes:
     fat, tail = rng.uniform(0.25, 0.45), rng.uniform(0.2, 0.4)
     if rng.random() < 0.5:
         strokes = [_curve((1.35, -tail), (0.95, 0), (0.5, fat), (0, 0), (0.5, -fat), (0.95, 0), (1.35, tail))]
-        strokes.append(_curve((1.35, -tail), (1.25, 0), (1.35, tail)) if rng.random() < 0.5 else _line((1.35, -tail), (1.35, tail)))
+        strokes.append(
+            _curve((1.35, -tail), (1.25, 0), (1.35, tail)) if rng.random() < 0.5 else _line((1.35, -tail), (1.35, tail))
+        )
     else:
         strokes = [_round(rng, 0.5, 0, 0.5, fat), _line((0.97, 0), (1.35, -tail), (1.35, tail), (0.97, 0))]
     eye = _round(rng, 0.2, -fat * 0.25, 0.05, 0.05)
@@ -153,7 +165,9 @@ def _flower(rng: Rng) -> Strokes:
     if rng.random() < 0.55:
         for angle in turn + np.arange(count) * 360 / count:
             x, y = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-            strokes.append(_arc(x * (heart + size * 0.6), y * (heart + size * 0.6), size * 0.8, size * 0.8, angle - 150, 300))
+            strokes.append(
+                _arc(x * (heart + size * 0.6), y * (heart + size * 0.6), size * 0.8, size * 0.8, angle - 150, 300)
+            )
     else:
         angle = np.radians(turn + np.linspace(0, 360, 10 * count + 1))
         radius = heart * 1.25 + size * 1.3 * np.abs(np.sin((angle - angle[0]) * count / 2))
@@ -164,7 +178,15 @@ def _flower(rng: Rng) -> Strokes:
         strokes.append(_curve((0, heart + size * 1.2), (bend, 0.7), (0, length + 0.4)))
         for side in rng.permutation([-1.0, 1.0])[: rng.integers(0, 3)]:
             y = rng.uniform(0.8, 1.0)
-            strokes.append(_curve((bend / 2, y), (side * 0.2, y - 0.22), (side * 0.42, y - 0.2), (side * 0.22, y - 0.03), (bend / 2, y)))
+            strokes.append(
+                _curve(
+                    (bend / 2, y),
+                    (side * 0.2, y - 0.22),
+                    (side * 0.42, y - 0.2),
+                    (side * 0.22, y - 0.03),
+                    (bend / 2, y),
+                )
+            )
     return strokes
 
 
@@ -186,7 +208,10 @@ def _house(rng: Rng) -> Strokes:
         for x in ([0.08, 0.7], [0.68], [0.7])[rng.integers(3)]:
             strokes += _box(rng, x, height * 0.2, x + 0.2, height * 0.2 + 0.2)
             if rng.random() < 0.5:
-                strokes += [_line((x + 0.1, height * 0.2), (x + 0.1, height * 0.2 + 0.2)), _line((x, height * 0.2 + 0.1), (x + 0.2, height * 0.2 + 0.1))]
+                strokes += [
+                    _line((x + 0.1, height * 0.2), (x + 0.1, height * 0.2 + 0.2)),
+                    _line((x, height * 0.2 + 0.1), (x + 0.2, height * 0.2 + 0.1)),
+                ]
     if rng.random() < 0.35:
         strokes.append(_line((0.7, -roof * 0.6), (0.7, -roof), (0.85, -roof), (0.85, -roof * 0.3)))
     return strokes
@@ -203,10 +228,15 @@ def _ice_cream(rng: Rng) -> Strokes:
     elif scoops == 2:
         strokes += [_arc(0, 0, wide * 1.05, 0.33, 180, 180), _arc(0, -0.3, wide * 0.85, 0.32, 160, 220)]
     else:
-        strokes += [_arc(s * wide * 0.52, -0.05, wide * 0.55, 0.28, 150, 240) for s in (-1, 1)] + [_arc(0, -0.25, wide * 0.6, 0.3, 160, 220)]
+        strokes += [_arc(s * wide * 0.52, -0.05, wide * 0.55, 0.28, 150, 240) for s in (-1, 1)] + [
+            _arc(0, -0.25, wide * 0.6, 0.3, 160, 220)
+        ]
     if rng.random() < 0.5:
         for k in (0.3, 0.6):
-            strokes += [_line((-wide * (1 - k), depth * k), (wide * (0.7 - k), 0.0 + depth * 0.1)), _line((wide * (1 - k), depth * k), (wide * (k - 0.7), depth * 0.1))]
+            strokes += [
+                _line((-wide * (1 - k), depth * k), (wide * (0.7 - k), 0.0 + depth * 0.1)),
+                _line((wide * (1 - k), depth * k), (wide * (k - 0.7), depth * 0.1)),
+            ]
     if rng.random() < 0.3:
         strokes.append(_round(rng, 0, -0.5 - 0.2 * (scoops > 1), 0.07, 0.07))
     return strokes
@@ -225,12 +255,24 @@ def _ladder(rng: Rng) -> Strokes:
 def _mushroom(rng: Rng) -> Strokes:
     cap, stem, long = rng.uniform(0.35, 0.6), rng.uniform(0.12, 0.22), rng.uniform(0.4, 0.65)
     strokes = [_arc(0, 0, 0.6, cap, 180, 180)]
-    strokes.append(_line((-0.6, 0), (0.6, 0)) if rng.random() < 0.5 else _curve((-0.6, 0), (0, rng.uniform(0.05, 0.15)), (0.6, 0)))
+    strokes.append(
+        _line((-0.6, 0), (0.6, 0)) if rng.random() < 0.5 else _curve((-0.6, 0), (0, rng.uniform(0.05, 0.15)), (0.6, 0))
+    )
     if rng.random() < 0.3:
         strokes = [np.concatenate(strokes)]
     foot = stem * rng.uniform(0.9, 1.5)
     if rng.random() < 0.6:
-        strokes.append(_curve((-stem, 0.05), (-stem, long * 0.6), (-foot, long), (0, long * 1.08), (foot, long), (stem, long * 0.6), (stem, 0.05)))
+        strokes.append(
+            _curve(
+                (-stem, 0.05),
+                (-stem, long * 0.6),
+                (-foot, long),
+                (0, long * 1.08),
+                (foot, long),
+                (stem, long * 0.6),
+                (stem, 0.05),
+            )
+        )
     else:
         strokes += [_line((-stem, 0.03), (-foot, long), (foot, long), (stem, 0.03))]
     for x, y in np.array([[-0.3, -0.4], [0.05, -0.6], [0.32, -0.3], [-0.02, -0.25]])[: rng.integers(0, 5)]:
@@ -309,11 +351,20 @@ def _umbrella(rng: Rng) -> Strokes:
     else:
         strokes.append(_line((-0.8, 0), (0.8, 0)))
     if rng.random() < 0.35:
-        strokes += [_curve((0, -high), (x * 0.6, -high * 0.5), (x, 0)) for x in (-0.8 + 1.6 / ribs * np.arange(1, ribs))]
+        strokes += [
+            _curve((0, -high), (x * 0.6, -high * 0.5), (x, 0)) for x in (-0.8 + 1.6 / ribs * np.arange(1, ribs))
+        ]
     end = rng.uniform(0.6, 0.9)
     hook = rng.uniform(0.1, 0.18) * rng.choice([-1.0, 1.0])
     top = rng.choice([-high, 0.0, -high - 0.12])
-    strokes.append(np.concatenate([_line((0, top), (0, end)), _curve((0, end), (hook * 0.3, end + 0.13), (hook * 1.3, end + 0.13), (hook * 2, end))]))
+    strokes.append(
+        np.concatenate(
+            [
+                _line((0, top), (0, end)),
+                _curve((0, end), (hook * 0.3, end + 0.13), (hook * 1.3, end + 0.13), (hook * 2, end)),
+            ]
+        )
+    )
     return strokes
 
 

@@ -234,7 +234,11 @@ class _Machine:
         if not isinstance(array, _Record) or array.kind != "array" or len(array.state) != 5:
             raise _Refused("the file does not describe an array")
         _, _, dtype, _, items = array.state
-        if not isinstance(dtype, _Record) or dtype.arguments[:1] not in {("O8",), ("O",), ("|O",)} or not isinstance(items, list):
+        if (
+            not isinstance(dtype, _Record)
+            or dtype.arguments[:1] not in {("O8",), ("O",), ("|O",)}
+            or not isinstance(items, list)
+        ):
             raise _Refused("the array holds no list of arrays")
         return items
 
@@ -255,7 +259,12 @@ def _described(callee: object, arguments: object) -> object:
         return _Record("array", arguments)
     if callee.name == "dtype":
         return _Record("dtype", arguments)
-    if callee.name == "encode" and len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] in {"latin1", "latin-1"}:
+    if (
+        callee.name == "encode"
+        and len(arguments) == 2
+        and isinstance(arguments[0], str)
+        and arguments[1] in {"latin1", "latin-1"}
+    ):
         return arguments[0].encode("latin-1")
     raise _Refused(f"it calls {callee.name} with what is not expected")
 
@@ -266,7 +275,13 @@ def _offset_array(item: object, label: str) -> Array:
         raise DataError(f"{label}: not an array")
     _, shape, dtype, fortran, data = item.state
     plain = _dtype(dtype)
-    if plain is None or not isinstance(shape, tuple) or len(shape) != 2 or shape[1] != 3 or not isinstance(shape[0], int):
+    if (
+        plain is None
+        or not isinstance(shape, tuple)
+        or len(shape) != 2
+        or shape[1] != 3
+        or not isinstance(shape[0], int)
+    ):
         raise DataError(f"{label}: expected numbers of shape (L, 3): dx, dy, lift")
     raw = data.encode("latin-1") if isinstance(data, str) else data
     if not isinstance(raw, bytes) or len(raw) != shape[0] * 3 * plain.itemsize:
