@@ -2,4 +2,57 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from cvkit.imgops.color import (
+    lab_to_rgb,
+    linear_to_srgb,
+    luma,
+    oklab_to_rgb,
+    rgb_to_lab,
+    rgb_to_oklab,
+    srgb_to_linear,
+)
+from cvkit.imgops.colormaps import COLORMAPS, colormap
+from cvkit.imgops.compositing import composite
+from cvkit.imgops.drawing import draw_lines, draw_points, draw_text
+from cvkit.imgops.equalization import equalize
+from cvkit.imgops.heatmap import apply_colormap, overlay
+from cvkit.imgops.histogram_pictures import draw_histogram
+from cvkit.imgops.histograms import Histogram, histogram
+from cvkit.imgops.joint_histograms import JointHistogram, joint_histogram
+from cvkit.imgops.modes import MODES, OPERATORS
+from cvkit.imgops.regions import blend_by_masks, tone_masks
+from cvkit.imgops.sheets import contact_sheet, watermark
+
+__all__ = [
+    # Histograms
+    "Histogram",
+    "JointHistogram",
+    "draw_histogram",
+    "histogram",
+    "joint_histogram",
+    # Tone
+    "equalize",
+    # Apart and together
+    "blend_by_masks",
+    "tone_masks",
+    # Blending, colour, drawing
+    "COLORMAPS",
+    "MODES",
+    "OPERATORS",
+    "apply_colormap",
+    "colormap",
+    "composite",
+    "contact_sheet",
+    "draw_lines",
+    "draw_points",
+    "draw_text",
+    "lab_to_rgb",
+    "linear_to_srgb",
+    "luma",
+    "oklab_to_rgb",
+    "overlay",
+    "rgb_to_lab",
+    "rgb_to_oklab",
+    "srgb_to_linear",
+    "watermark",
+]
