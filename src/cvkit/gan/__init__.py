@@ -5,9 +5,12 @@ Only networks, losses and penalties see images in [-1, 1]; data sets, samples an
 
 from __future__ import annotations
 
+from cvkit.gan import datasets
 from cvkit.gan.augment import DiffAugment
 from cvkit.gan.conditioning import ClassProjection, ConditionalBatchNorm2d
+from cvkit.gan.datasets import quickdraw
 from cvkit.gan.draw import sample_sheet
+from cvkit.gan.judge import Judge, SketchClassifier, robustness, train_classifier
 from cvkit.gan.losses import (
     LOSSES,
     AdversarialLoss,
@@ -40,8 +43,11 @@ __all__ = [
     "DiffAugment",
     "Discriminator",
     "Generator",
+    "Judge",
     "Preset",
     "Sampler",
+    "SketchClassifier",
+    "datasets",
     "diagnose",
     "fit",
     "gan_step",
@@ -53,14 +59,17 @@ __all__ = [
     "non_saturating_discriminator_loss",
     "non_saturating_generator_loss",
     "preset",
+    "quickdraw",
     "r1_penalty",
     "r2_penalty",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
+    "robustness",
     "sample_sheet",
     "smoothness_penalty",
     "to_signed",
     "to_uint8",
+    "train_classifier",
     "truncated_normal",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",

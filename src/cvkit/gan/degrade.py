@@ -1,13 +1,19 @@
-"""Faults of drawings, on floats in [0, 1] with 0 the paper: what training shows a judge, and what its robustness is stated on."""
+"""Faults of drawings: what training shows a judge, and what its robustness is stated on.
+
+Images are floats in [0, 1] with 0 the paper.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["FAULTS", "degrade"]
 
@@ -113,6 +119,6 @@ FAULTS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = MappingProxy
 )
 """Faults of fixed strength: name to a function of images in [0, 1], (N, C, H, W), and a generator.
 
-``noise s``: half-normal grey noise of s levels. ``blur``: binomial, 5 x 5. ``shift 2``: up to two pixels along both axes. ``gaps``:
-15 % of the pixels lost. ``thick lines``: largest of 3 x 3.
+``noise s``: half-normal grey noise of s levels. ``blur``: binomial, 5 x 5. ``shift 2``: up to two pixels along both
+axes. ``gaps``: 15 % of the pixels lost. ``thick lines``: largest of 3 x 3.
 """

@@ -1,16 +1,15 @@
 """A small sketch classifier that judges what is drawn, not how cleanly it is drawn.
 
-A classifier trained on clean drawings only is no judge of labels: faint grey noise that no eye minds makes it fail. So training
-degrades most drawings it shows (noise, blur, shift, gaps, thicker lines, low contrast, grey paper), and `robustness` states
-what is left of the accuracy under each fault at a fixed strength. How clean a sample is, is measured apart, in
-`cvkit.gan.metrics`.
+A classifier trained on clean drawings only is no judge of labels: faint grey noise that no eye minds makes it fail.
+So training degrades most drawings it shows (noise, blur, shift, gaps, thicker lines, low contrast, grey paper), and
+`robustness` states what is left of the accuracy under each fault at a fixed strength. How clean a sample is, is
+measured apart, in `cvkit.gan.metrics`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 
 from cvkit._checks import check_instance, check_integer, check_interval, shown
 from cvkit._errors import WeightsError
-from cvkit.gan.degrade import FAULTS, degrade
 from cvkit.gan.datasets.folder import DataLike, as_image_set
 from cvkit.gan.datasets.imageset import ImageSet, _plain
+from cvkit.gan.degrade import FAULTS, degrade
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cvkit._types import Array, ArrayLike, StrPath
 
@@ -215,7 +214,7 @@ class Judge:
         ndarray of shape (N,)
             Class indices, int64.
         """
-        return self.logits(images, batch_size=batch_size).argmax(axis=1)
+        return np.asarray(self.logits(images, batch_size=batch_size).argmax(axis=1))
 
     def recognized(self, data: DataLike, *, batch_size: int = 512) -> Array:
         """Return which images are taken for what they are labelled.
@@ -311,7 +310,9 @@ class Judge:
             about = {str(key): str(value) for key, value in json.loads(head["about"]).items()}
             if len(names) != shape["classes"] or math.prod(shape.values()) > 1 << 32:
                 raise ValueError("names and shape do not fit")
-            network = SketchClassifier(**shape)
+            network = SketchClassifier(
+                shape["classes"], channels=shape["channels"], width=shape["width"], features=shape["features"]
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise WeightsError(f"{Path(path)}: holds no judge: {error}") from None
         try:
@@ -439,7 +440,7 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield row numbers for ever, each epoch in a new order; the last of an epoch's batches are made up from the next."""
+    """Yield row numbers for ever, each epoch in a new order; a last, short batch is filled from the next."""
     left = torch.zeros(0, dtype=torch.int64)
     while True:
         while len(left) < batch_size:

@@ -104,8 +104,8 @@ def from_folder(
     folder : path-like
         ``folder/<class>/<anything>.png`` and other formats that `cvkit.io.load_image` reads.
     size : int or (int, int), default 28
-        Height and width that every image is brought to: scaled whole into it with its sides' ratio kept, the rest filled with
-        its border's median.
+        Height and width that every image is brought to: scaled whole into it with its sides' ratio kept, the rest
+        filled with its border's median.
     channels : {1, 3, 4}
         Grey, colour, or colour with alpha.
     classes : sequence of str, optional

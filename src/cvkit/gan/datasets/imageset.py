@@ -106,11 +106,14 @@ class ImageSet:
             index = index.astype(np.int64) if index.size == 0 else index
             if index.dtype.kind not in "iub" or index.ndim != 1:
                 raise IndexError(f"a set is indexed by an integer, a slice, integers or a mask; got {shown(index)}")
-        optional = {
-            name: None if getattr(self, name) is None else getattr(self, name)[index]
-            for name in ("recognized", "strokes", "rows")
-        }
-        return replace(self, images=self.images[index], labels=self.labels[index], **optional)
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            recognized=None if self.recognized is None else self.recognized[index],
+            strokes=None if self.strokes is None else self.strokes[index],
+            rows=None if self.rows is None else self.rows[index],
+        )
 
     def __repr__(self) -> str:
         return f"ImageSet({len(self)} images of {self.images.shape[1:]}, {len(self.names)} classes)"

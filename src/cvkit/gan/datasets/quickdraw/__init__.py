@@ -1,7 +1,7 @@
 """Quick, Draw!: readers and writers of every published format, a rasteriser, generated drawings.
 
-The data set is Google's, licensed CC BY 4.0 (googlecreativelab/quickdraw-dataset); whoever shows drawings of it, or what was
-trained on them, names it.
+The data set is Google's, licensed CC BY 4.0 (googlecreativelab/quickdraw-dataset); whoever shows drawings of it, or
+what was trained on them, names it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from cvkit._errors import DataError
+from cvkit._files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,16 +46,8 @@ def open_file(path: StrPath) -> Iterator[IO[bytes]]:
 @contextmanager
 def written(path: StrPath) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its place when the block ends well, and vanishes otherwise."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("wb") as file:
+        yield file
 
 
 def read_header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

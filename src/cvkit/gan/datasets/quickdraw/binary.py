@@ -1,7 +1,7 @@
 """The official stroke ``.bin``: packed little-endian records, no header.
 
-A record is u64 key, two letters of country, i8 flag, u32 unix time, u16 number of strokes; then for each stroke u16 number of
-points, all x and all y as bytes.
+A record is u64 key, two letters of country, i8 flag, u32 unix time, u16 number of strokes; then for each stroke u16
+number of points, all x and all y as bytes.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def write_binary(path: StrPath, drawings: Iterable[Drawing]) -> None:
     path : path-like
         The file, which appears whole or not at all.
     drawings : iterable of Drawing
-        Drawings with whole coordinates in [0, 255]; a flag that is not known is written as not recognised, a time that is not
-        known as 1970.
+        Drawings with whole coordinates in [0, 255]; a flag that is not known is written as not recognised, a time
+        that is not known as 1970.
 
     Raises
     ------

@@ -6,7 +6,7 @@ import io
 import os
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -46,8 +46,10 @@ def open_bitmaps(path: StrPath) -> Array:
 
     Examples
     --------
-    >>> import numpy as np, tempfile
-    >>>     >>> from cvkit.gan import quickdraw
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.gan import quickdraw
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     quickdraw.write_bitmaps(Path(folder, "cat.npy"), np.zeros((3, 28, 28), np.uint8))
     ...     quickdraw.open_bitmaps(Path(folder, "cat.npy")).shape
@@ -99,8 +101,8 @@ def read_arrays(path: StrPath, *, max_bytes: int = MAX_BYTES) -> ImageSet:
     Parameters
     ----------
     path : path-like
-        A zip of npy files: ``images`` (N, H, W) or (N, C, H, W) uint8, ``labels`` (N,) integers, ``names`` (K,) strings; ``rows``
-        and ``recognized`` (N,) where known. Other members are ignored.
+        A zip of npy files: ``images`` (N, H, W) or (N, C, H, W) uint8, ``labels`` (N,) integers, ``names`` (K,)
+        strings; ``rows`` and ``recognized`` (N,) where known. Other members are ignored.
     max_bytes : int, default 4 GiB
         Refuse a file that unfolds to more.
 
@@ -147,8 +149,10 @@ def write_arrays(path: StrPath, data: ImageSet) -> None:
 
     Examples
     --------
-    >>> import numpy as np, tempfile
-    >>>     >>> from cvkit.gan import quickdraw
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.gan import quickdraw
     >>> data = quickdraw.generate(["sun", "fish"], 3)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     quickdraw.write_arrays(Path(folder, "set.npz"), data)
@@ -166,7 +170,7 @@ def write_arrays(path: StrPath, data: ImageSet) -> None:
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w", force_zip64=True) as out:
-                np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)  # type: ignore[arg-type]
+                np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def member_names(path: StrPath) -> set[str]:
@@ -176,9 +180,9 @@ def member_names(path: StrPath) -> set[str]:
         return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
-def _archive(file: object, label: str) -> zipfile.ZipFile:
+def _archive(file: IO[bytes], label: str) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(file)  # type: ignore[arg-type]
+        return zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError) as error:
         raise DataError(f"{label}: not an npz file (a zip): {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -142,7 +143,7 @@ class StrokeSet(Sequence["list[Array]"]):
             number = range(len(self))[int(index)]
             first, last = self.drawings[number], self.drawings[number + 1]
             ends = self.strokes[first : last + 1]
-            return [self.points[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            return [self.points[a:b] for a, b in pairwise(ends)]
         chosen = np.arange(len(self))[index]
         strokes, drawing_ends = _gather(self.drawings, chosen)
         points, stroke_ends = _gather(self.strokes, strokes)

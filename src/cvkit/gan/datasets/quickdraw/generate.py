@@ -10,7 +10,7 @@ import numpy as np
 from cvkit._checks import check_choice, check_integer, check_interval
 from cvkit.gan.datasets.imageset import ImageSet, check_names
 from cvkit.gan.datasets.quickdraw.bitmaps import write_bitmaps
-from cvkit.gan.datasets.quickdraw.drawing import Drawing, StrokeSet, _offsets
+from cvkit.gan.datasets.quickdraw.drawing import Drawing, StrokeSet
 from cvkit.gan.datasets.quickdraw.ndjson import write_ndjson
 from cvkit.gan.datasets.quickdraw.raster import fit_frame, rasterize, simplify
 from cvkit.gan.datasets.quickdraw.shapes import SHAPES
@@ -33,8 +33,8 @@ def generate_drawings(
 ) -> list[Drawing]:
     """Draw one everyday thing n times, as raw drawings with times.
 
-    Every drawing has its own style, parts and proportions, and a hand's faults: wobbling lines, gaps and overshoots where
-    lines meet, slant, turn, uneven scale, strokes in another order.
+    Every drawing has its own style, parts and proportions, and a hand's faults: wobbling lines, gaps and overshoots
+    where lines meet, slant, turn, uneven scale, strokes in another order.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def _affine(count: int, rng: np.random.Generator) -> Array:
     wide = np.exp(rng.normal(0, 0.13, count))
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
     shape = np.stack([wide, slant, np.zeros(count), 1 / wide], axis=1).reshape(-1, 2, 2)
-    return turn @ shape
+    return np.asarray(turn @ shape)
 
 
 def _told(word: str, strokes: list[Array], recognized: bool, rng: np.random.Generator) -> Drawing:
@@ -246,6 +246,7 @@ def _told(word: str, strokes: list[Array], recognized: bool, rng: np.random.Gene
         steps = rng.uniform(10, 24, len(stroke))
         times.append(np.floor(clock + np.cumsum(steps)))
         clock = float(times[-1][-1]) + rng.uniform(80, 600)
-    stamp = f"2017-03-{rng.integers(1, 32):02d} {rng.integers(24):02d}:{rng.integers(60):02d}:{rng.integers(60):02d}.00000 UTC"
+    day, hour, minute, second = (int(rng.integers(low, high)) for low, high in ((1, 32), (0, 24), (0, 60), (0, 60)))
+    stamp = f"2017-03-{day:02d} {hour:02d}:{minute:02d}:{second:02d}.00000 UTC"
     key = int(rng.integers(1 << 52, 1 << 53))
     return Drawing(placed, word, recognized, key, str(rng.choice(["US", "GB", "DE", "JP", "BR"])), stamp, tuple(times))

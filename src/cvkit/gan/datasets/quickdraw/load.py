@@ -1,4 +1,4 @@
-"""One door for every format: files and folders of Quick, Draw! become a labelled set, flags joined where they are known."""
+"""One door for every format: files and folders of Quick, Draw! become a labelled set, flags joined."""
 
 from __future__ import annotations
 
@@ -46,27 +46,29 @@ def load(
     Parameters
     ----------
     path : path-like
-        One file, or a folder. Files lie in the folder itself or in its subfolders ``numpy_bitmap``, ``simplified``, ``raw``,
-        ``binary`` and ``sketchrnn``; the class is the file's name (official names, quoted or with the bucket's folder before
-        them). An ndjson file of several words, and an ``.npz`` of plain arrays, bring their own class names.
+        One file, or a folder. Files lie in the folder itself or in its subfolders ``numpy_bitmap``, ``simplified``,
+        ``raw``, ``binary`` and ``sketchrnn``; the class is the file's name (official names, quoted or with the
+        bucket's folder before them). An ndjson file of several words, and an ``.npz`` of plain arrays, bring their
+        own class names.
     classes : sequence of str, optional
         Read these classes, in this order. Default: all, sorted by name.
     limit : int, optional
         Read the first so many rows of each class only.
     flags : {'auto', 'require', 'ignore'}
-        Whether to join the ``recognized`` flag of strokes to bitmaps of the same class: where there are strokes, or an error where
-        a class lacks them, or never. Row order is checked on a sample before, see `check_order`.
+        Whether to join the ``recognized`` flag of strokes to bitmaps of the same class: where there are strokes, or
+        an error where a class lacks them, or never. Row order is checked on a sample before, see `check_order`.
 
     Returns
     -------
     ImageSet
-        Bitmaps are official ones where there are any, else drawn from the strokes. ``.recognized`` and ``.strokes`` are there if
-        known of every row. The bitmaps of a single npy file stay on disk, as a memory map.
+        Bitmaps are official ones where there are any, else drawn from the strokes. ``.recognized`` and ``.strokes``
+        are there if known of every row. The bitmaps of a single npy file stay on disk, as a memory map.
 
     Raises
     ------
     DataError
-        If a file is missing, damaged or foreign, if bitmaps and strokes don't go together, or if there is nothing to read.
+        If a file is missing, damaged or foreign, if bitmaps and strokes don't go together, or if there is nothing to
+        read.
 
     Warns
     -----

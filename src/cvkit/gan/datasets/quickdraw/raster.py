@@ -1,19 +1,19 @@
 """From pen strokes to the official 28 x 28 bitmaps: simplification and an exact scan-line rasteriser in NumPy.
 
-The published bitmaps were drawn by cairo from the *simplified* drawings: a 256-pixel frame with a line of 16 pixels, round
-caps and joins, 16 pixels of padding and half a line more, the drawing's box centred, everything scaled by
+The published bitmaps were drawn by cairo from the *simplified* drawings: a 256-pixel frame with a line of 16 pixels,
+round caps and joins, 16 pixels of padding and half a line more, the drawing's box centred, everything scaled by
 ``28 / (256 + 2 * 16 + 16)``. Cairo's fill counts exactly along x and samples 15 rows a pixel along y; so do we.
 
 References
 ----------
 googlecreativelab/quickdraw-dataset, README ("Preprocessed dataset") and issue 19 (how the bitmaps were drawn).
-D. Douglas and T. Peucker, "Algorithms for the reduction of the number of points required to represent a digitized line or
-its caricature", Cartographica 10(2), 1973.
+D. Douglas and T. Peucker, "Algorithms for the reduction of the number of points required to represent a digitized
+line or its caricature", Cartographica 10(2), 1973.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ from cvkit._checks import check_integer, check_interval
 from cvkit.gan.datasets.quickdraw.drawing import Drawing, StrokeSet, _offsets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from cvkit._types import Array
 
 __all__ = ["fit_frame", "rasterize", "simplify"]
@@ -123,15 +125,15 @@ def rasterize(
 
     Notes
     -----
-    On 299 drawings of nine classes the mean difference from the published bitmaps is 0.3 grey levels.
+    On 299 drawings of nine classes the mean difference from the published bitmaps is 0.2 grey levels.
 
     Examples
     --------
     >>> import numpy as np
     >>> from cvkit.gan import quickdraw
     >>> image = quickdraw.rasterize([[np.array([[0, 0], [255, 0]])]])[0]
-    >>> image.shape, int(image[14, 14]), int(image[0].max())
-    ((28, 28), 255, 0)
+    >>> image.shape, image[12:16, 14].tolist()
+    ((28, 28), [0, 187, 187, 0])
     """
     size = check_integer("size", size, minimum=1, maximum=4096)
     line_width = check_interval("line_width", line_width, 0, low_open=True)
@@ -163,7 +165,8 @@ def _boxes(strokes: StrokeSet) -> tuple[Array, Array]:
     return low, high
 
 
-# --- simplification ------------------------------------------------------------------------------------------------------
+# --- simplification
+# ------------------------------------------------------------------------------------------------------
 
 
 def _simplify_chunk(strokes: StrokeSet, epsilon: float) -> StrokeSet:
@@ -230,15 +233,18 @@ def _douglas_peucker(points: Array, ends: Array, epsilon: float) -> Array:
 
 
 def _chord_distance(points: Array, inner: Array, first: Array, last: Array) -> Array:
-    """Return the distance of each inner point from the line through its interval's ends (from the end if they coincide)."""
+    """Return the distance of inner points from the line through their interval's ends, or from ends that coincide."""
     chord = points[last] - points[first]
     offset = points[inner] - points[first]
     length = np.hypot(chord[:, 0], chord[:, 1])
     cross = np.abs(chord[:, 0] * offset[:, 1] - chord[:, 1] * offset[:, 0])
-    return np.where(length > 0, cross / np.where(length > 0, length, 1.0), np.hypot(offset[:, 0], offset[:, 1]))
+    return np.asarray(
+        np.where(length > 0, cross / np.where(length > 0, length, 1.0), np.hypot(offset[:, 0], offset[:, 1]))
+    )
 
 
-# --- scan conversion -----------------------------------------------------------------------------------------------------
+# --- scan conversion
+# -----------------------------------------------------------------------------------------------------
 
 
 def _rasterize_chunk(strokes: StrokeSet, size: int, line_width: float, padding: float) -> Array:
@@ -263,7 +269,7 @@ def _rasterize_chunk(strokes: StrokeSet, size: int, line_width: float, padding: 
 
 
 def _segments(points: Array, ends: Array) -> tuple[Array, Array, Array, Array]:
-    """Return both ends of every segment, its stroke and its place in it; a stroke of one point is a segment of no length."""
+    """Return both ends, stroke and place in it of every segment; one point alone is a segment of no length."""
     counts = np.diff(ends)
     stroke = np.repeat(np.arange(len(counts)), counts)
     closing = np.zeros(len(points), bool)
@@ -278,7 +284,7 @@ def _blocks(segments: Array, size: int) -> list[slice]:
     cost = np.cumsum(segments * size + size**2)
     cuts = np.flatnonzero(np.diff(cost // _BLOCK)) + 1
     bounds = [0, *cuts.tolist(), len(segments)]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]
 
 
 def _coverage(begin: Array, end: Array, stroke: Array, strokes: int, radius: float, size: int) -> Array:

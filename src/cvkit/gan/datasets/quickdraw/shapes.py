@@ -7,13 +7,16 @@ a set whose classes have one picture each would teach a generator to have one pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cvkit._types import Array
 
 __all__ = ["SHAPES"]
@@ -26,7 +29,7 @@ _STEP = 0.05  # distance of the points of a line, so that a wobble can bend it
 
 
 def _line(*corners: Point) -> Array:
-    """A stroke through corners, with points between them."""
+    """Return a stroke through corners, with points between them."""
     xy = np.array(corners, np.float64)
     jumps = np.hypot(*np.diff(xy, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(jumps)])
@@ -36,19 +39,19 @@ def _line(*corners: Point) -> Array:
 
 
 def _arc(x: float, y: float, rx: float, ry: float, begin: float = 0.0, turn: float = 360.0) -> Array:
-    """A part of an ellipse, from an angle in degrees (0 is right, 90 is down) through a turn."""
+    """Return a part of an ellipse, from an angle in degrees (0 is right, 90 is down) through a turn."""
     count = max(6, int(abs(turn) / 360.0 * 6.5 * max(rx, ry) / _STEP))
     angle = np.radians(np.linspace(begin, begin + turn, count))
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
 
 
 def _round(rng: Rng, x: float, y: float, rx: float, ry: float) -> Array:
-    """A closed ellipse begun anywhere, either way round, not quite closed or a bit too far."""
+    """Return a closed ellipse begun anywhere, either way round, not quite closed or a bit too far."""
     return _arc(x, y, rx, ry, rng.uniform(0, 360), rng.choice([-1, 1]) * rng.normal(362, 9))
 
 
 def _curve(*knots: Point) -> Array:
-    """A smooth stroke through knots (Catmull-Rom)."""
+    """Return a smooth stroke through knots (Catmull-Rom)."""
     p = np.array([knots[0], *knots, knots[-1]], np.float64)
     t = np.linspace(0.0, 1.0, 7)[:-1, None]
     parts = []
@@ -58,7 +61,7 @@ def _curve(*knots: Point) -> Array:
 
 
 def _box(rng: Rng, left: float, top: float, right: float, bottom: float) -> Strokes:
-    """A rectangle: in one stroke from any corner, in two, or in four."""
+    """Return a rectangle: in one stroke from any corner, in two, or in four."""
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     first = int(rng.integers(4))
     c = [corners[(first + i) % 4] for i in range(5)]
@@ -67,7 +70,7 @@ def _box(rng: Rng, left: float, top: float, right: float, bottom: float) -> Stro
         return [_line(*c)]
     if kind < 0.85:
         return [_line(*c[:3]), _line(*c[2:])]
-    return [_line(a, b) for a, b in zip(c[:-1], c[1:], strict=True)]
+    return [_line(a, b) for a, b in pairwise(c)]
 
 
 def _cup(rng: Rng) -> Strokes:

@@ -1,8 +1,8 @@
 """The sketch-rnn ``.npz``: object arrays of pen offsets, read by walking the opcodes and executing nothing.
 
-NumPy stores an object array as a pickle, and unpickling runs what the file says. Here the opcodes are walked instead: a small
-allow-list of them moves numbers, texts, bytes and tuples about, the five names that NumPy writes for arrays stand for inert
-records, and everything else is refused. No name is imported and nothing is called.
+NumPy stores an object array as a pickle, and unpickling runs what the file says. Here the opcodes are walked instead:
+a small allow-list of them moves numbers, texts, bytes and tuples about, the five names that NumPy writes for arrays
+stand for inert records, and everything else is refused. No name is imported and nothing is called.
 """
 
 from __future__ import annotations
@@ -50,15 +50,16 @@ def read_sketchrnn(path: StrPath, *, max_bytes: int = _MAX_BYTES) -> SketchParts
     Parameters
     ----------
     path : path-like
-        A zip with ``train.npy``, ``valid.npy`` and ``test.npy``, each an object array of arrays (L, 3): dx, dy, and 1 where the pen
-        is lifted after the point.
+        A zip with ``train.npy``, ``valid.npy`` and ``test.npy``, each an object array of arrays (L, 3): dx, dy, and 1
+        where the pen is lifted after the point.
     max_bytes : int, default 1 GiB
         Refuse a part that unfolds to more.
 
     Returns
     -------
     SketchParts
-        ``.train``, ``.valid`` and ``.test`` in absolute coordinates; a drawing begins at its first offset from the origin.
+        ``.train``, ``.valid`` and ``.test`` in absolute coordinates; a drawing begins at its first offset from the
+        origin.
 
     Raises
     ------
@@ -113,7 +114,8 @@ def _strokes(offsets: Sequence[Array]) -> StrokeSet:
     return StrokeSet(points, stroke_ends, np.concatenate([[0], np.cumsum(lift)])[ends])
 
 
-# --- the walk ------------------------------------------------------------------------------------------------------------
+# --- the walk
+# ------------------------------------------------------------------------------------------------------------
 
 
 class _Name(NamedTuple):
@@ -300,7 +302,8 @@ def _dtype(record: object) -> np.dtype[np.generic] | None:
     return plain if plain is None or order not in {">", "<"} else plain.newbyteorder(str(order))  # type: ignore[arg-type]
 
 
-# --- writing -------------------------------------------------------------------------------------------------------------
+# --- writing
+# -------------------------------------------------------------------------------------------------------------
 
 
 def write_sketchrnn(
