@@ -191,6 +191,8 @@ def _check_fill(fill: Fill, channels: int) -> Array | None:
         values = np.asarray(fill, dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"`fill` must be a number, one for each channel, or 'edge'; got {shown(fill)}") from None
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"`fill` must be finite; got {shown(fill)}")
     if values.shape not in {(), (channels,)}:
         raise ValueError(f"`fill` must be one number or one for each of the {channels} channels; got {shown(fill)}")
     return np.broadcast_to(values, (channels,))
