@@ -1,0 +1,545 @@
+"""One call on one batch: the forward with its hooks, the gradients of its head, and cheap scores of altered copies.
+
+Everything here runs inside the state contract (`preserved`), which starts without grad mode. Below the earliest named
+layer no graph is built: the hook there starts one. Above it only gradients with respect to activations are taken.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cvkit.explain._layers import named_layers, watched
+from cvkit.explain._tree import map_tensors, replace_tensor, take_rows
+from cvkit.explain.capture import kept_and_passed_on, pick_call
+from cvkit.explain.targets import Resolved, Select, TargetLike, resolve_target, select_logits
+from cvkit.explain.tokens import Tokens, infer_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["Attribution", "Call", "LayerCall", "Setup", "as_grid", "grad_mode"]
+
+T = TypeVar("T")
+
+_BYTES_PER_PASS = 2**26  # a pass of altered copies holds about 64 MiB at the place where they are made
+_MOST_ROWS_PER_PASS = 512
+
+
+@contextmanager
+def grad_mode(enabled: bool) -> Iterator[None]:
+    """Set the grad mode, and restore it whatever hooks inside did to it."""
+    before = torch.is_grad_enabled()
+    torch.set_grad_enabled(enabled)
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(before)
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of one layer: its name, which call, and how its output is a grid (None: as it is)."""
+
+    name: str
+    occurrence: int
+    tokens: Tokens | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays fixed during one explanation."""
+
+    model: nn.Module
+    forward: Callable[[nn.Module, Any], Any]
+    layers: Mapping[str, nn.Module] | None  # None: found from the forward
+    autocast: Callable[[], AbstractContextManager[object]]
+    spatial: tuple[int, ...]  # of the inputs
+    layer_count: int = 1  # how many to find
+    select: Select | None = None
+    tokens: Tokens | None = None
+    occurrence: int | None = None
+    chunk: int | None = None
+    differentiable: bool = False
+    progress: bool = False
+    gradient: bool = True  # whether the method takes gradients at layers
+
+    def show(self, steps: Iterable[T], total: int) -> Iterable[T]:
+        """Return the steps, with a progress bar if one was asked for."""
+        if not self.progress:
+            return steps
+        from tqdm import tqdm
+
+        return tqdm(steps, total=total, disable=None)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What a method found: a raw map ``(N, *S)`` per layer; attributions and a completeness gap where it has them."""
+
+    raw: tuple[Tensor, ...]
+    attributions: Tensor | None = None
+    delta: Tensor | None = None
+
+
+def as_grid(output: Tensor, spatial: Sequence[int], tokens: Tokens | None) -> Tokens | None:
+    """Return how a layer's output is a grid: None for ``(N, C, *S)``; raise if it is none."""
+    if tokens is not None:
+        tokens.to_grid(output)  # raises where it does not fit
+        return tokens
+    if output.dim() == len(spatial) + 2:
+        return None
+    if output.dim() == 3 and len(spatial) > 1:
+        inferred = infer_tokens(output.shape[1], spatial)
+        if inferred is not None:
+            return inferred
+    raise ValueError(
+        f"an activation of shape {tuple(output.shape)} is no map of an input with {len(spatial)} spatial axes; for "
+        "token sequences say `tokens=Tokens(grid=(rows, columns), prefix=...)`, for channels-last outputs "
+        "`tokens=Tokens(channels_last=True)`"
+    )
+
+
+def _at_least_float(tensor: Tensor) -> Tensor:
+    """Return half-precision tensors in float32."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+
+
+@dataclass
+class _Seen:
+    """One module call of a discovery pass."""
+
+    name: str
+    occurrence: int
+    output: Tensor
+    version: int
+
+
+@dataclass
+class Call:
+    """A model on a batch, traced on first use."""
+
+    setup: Setup
+    inputs: Any
+    image: Tensor  # the floating tensor of the inputs that is explained
+    target: TargetLike | Resolved
+    seeds: tuple[int, ...] = ()  # one a sample, for methods with randomness
+    calls: tuple[LayerCall, ...] | None = None
+    retain: bool = False  # whether the graph serves several targets
+    _output: Any = None
+    _outputs: tuple[Tensor, ...] = ()  # what the layers gave, in their own form
+    _gradients: tuple[Tensor, ...] | None = None
+    _scores: Tensor | None = None
+    _resolved: Resolved | None = None
+    _alone: bool | None = None  # whether a restart from the layer may run the part below it on the batch alone
+
+    @property
+    def rows(self) -> int:
+        """The number of samples."""
+        return self.image.shape[0]
+
+    # ---------------------------------------------------------------- the forward
+
+    def _run(self, inputs: Any) -> Any:
+        """Run the model."""
+        with self.setup.autocast():
+            return self.setup.forward(self.setup.model, inputs)
+
+    def _copied_inputs(self) -> Any:
+        """Return the inputs in memory of their own: a model may write into its input."""
+        return map_tensors(Tensor.clone, self.inputs)
+
+    def trace(self) -> None:
+        """Run the forward once, keeping the layers' outputs."""
+        if self._output is not None:
+            return
+        if self.setup.layers is None and self.calls is None:
+            self._discover()
+        elif self.setup.layers or self.calls:
+            self._trace_named(full_graph=self.setup.differentiable)
+        else:
+            with grad_mode(self.setup.differentiable):
+                self._settle(self._run(self._copied_inputs()))
+
+    def _settle(self, output: Any) -> None:
+        """Keep an output, and resolve the target on it."""
+        self._output = output
+        if isinstance(self.target, Resolved):
+            self._resolved = self.target
+        else:
+            self._resolved = resolve_target(self.target, output, self.setup.select, self.rows)
+        self._scores = self._resolved.scores(output, self.rows)
+
+    def _named(self) -> dict[str, nn.Module]:
+        """Return the modules of the layers."""
+        if self.setup.layers is not None:
+            return dict(self.setup.layers)
+        assert self.calls is not None
+        layers = named_layers(self.setup.model)
+        return {call.name: layers[call.name] for call in self.calls}
+
+    def _trace_named(self, *, full_graph: bool) -> None:
+        """Forward with named layers; the graph starts at the earliest of them unless the whole is asked for."""
+        modules = self._named()
+        kept: dict[str, list[Tensor]] = {name: [] for name in modules}
+        gradient = self.setup.gradient or self.setup.differentiable
+
+        def keep(name: str, _occurrence: int, output: Tensor, inputs: tuple[Any, ...]) -> Tensor:
+            if gradient and not torch.is_inference_mode_enabled():
+                torch.set_grad_enabled(True)
+                keep_this, passed_on = kept_and_passed_on(output, inputs, cut=not output.requires_grad)
+            else:
+                keep_this, passed_on = kept_and_passed_on(output, inputs, cut=False)
+            kept[name].append(keep_this)
+            return passed_on
+
+        with grad_mode(full_graph):
+            with watched(modules, keep):
+                output = self._run(self._copied_inputs())
+            torch.set_grad_enabled(gradient)
+            self._settle(output)
+        if self.calls is None:
+            shapes = {name: [tuple(t.shape) for t in calls] for name, calls in kept.items()}
+            chosen = [(name, pick_call(name, shapes[name], self.setup.occurrence)) for name in modules]
+        else:
+            chosen = [(call.name, call.occurrence) for call in self.calls]
+        self._outputs = tuple(kept[name][occurrence] for name, occurrence in chosen)
+        self.calls = tuple(
+            LayerCall(name, occurrence, as_grid(output, self.setup.spatial, self.setup.tokens))
+            for (name, occurrence), output in zip(chosen, self._outputs, strict=True)
+        )
+
+    # ---------------------------------------------------------------- layers found from the forward
+
+    def _discover(self) -> None:
+        """Forward with a whole graph; take the last calls with several positions and a gradient that is not zero."""
+        seen: list[_Seen] = []
+        with grad_mode(enabled=True):
+            with watched(named_layers(self.setup.model), self._noting(seen)):
+                output = self._run(self._copied_inputs())
+            torch.set_grad_enabled(True)
+            self._settle(output)
+            found = self._fit(seen, select_logits(output, self.setup.select))
+        self.calls = tuple(call for call, _, _, _ in found)
+        if any(changed for _, _, _, changed in found) or self.setup.differentiable:
+            # Something after the layer wrote into its output: once more, handing on a clone.
+            self._output = None
+            if not isinstance(self.target, Resolved):
+                self.target = self._resolved
+            self._trace_named(full_graph=self.setup.differentiable)
+            return
+        self._outputs = tuple(output for _, output, _, _ in found)
+        if not self.retain:
+            self._gradients = tuple(gradient for _, _, gradient, _ in found)
+
+    def survey(self) -> list[tuple[_Seen, bool]]:
+        """Return every module call of one forward, with whether the scores have a gradient there that is not zero."""
+        seen: list[_Seen] = []
+        with grad_mode(enabled=True):
+            with watched(named_layers(self.setup.model), self._noting(seen)):
+                output = self._run(self._copied_inputs())
+            torch.set_grad_enabled(True)
+            self._settle(output)
+            outputs = [one.output for one in seen if one.output.requires_grad]
+            found = _gradients_of(self.scores, outputs) if self.scores.requires_grad and outputs else ()
+        gradients = {id(output): gradient for output, gradient in zip(outputs, found, strict=False)}
+        return [
+            (one, (gradient := gradients.get(id(one.output))) is not None and bool((gradient != 0).any()))
+            for one in seen
+        ]
+
+    @staticmethod
+    def _noting(seen: list[_Seen]) -> Callable[[str, int, Tensor, tuple[Any, ...]], Tensor | None]:
+        """Return a visit that notes each call, and starts a graph at the first that has none."""
+
+        def note(name: str, occurrence: int, output: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+            passed_on = None
+            if not torch.is_inference_mode_enabled() and not output.requires_grad:
+                torch.set_grad_enabled(True)
+                output, passed_on = kept_and_passed_on(output, inputs, cut=True)
+            seen.append(_Seen(name, occurrence, output, 0 if output.is_inference() else output._version))
+            return passed_on
+
+        return note
+
+    def _fit(self, seen: list[_Seen], logits: Tensor | None) -> list[tuple[LayerCall, Tensor, Tensor, bool]]:
+        """Return (call, output, gradient, overwritten) of the last fitting calls, in the order of the forward."""
+        assert self._scores is not None
+        if not self._scores.requires_grad:
+            raise ValueError("the scores do not depend on the model's layers through a graph (is the output detached?)")
+        found: list[tuple[LayerCall, Tensor, Tensor, bool]] = []
+        positions = 0
+        for one in reversed(seen):
+            fits, tokens = self._fitness(one.output, logits)
+            if not fits or (grid_size := _positions(one.output, tokens)) <= max(positions, 1):
+                continue
+            (gradient,) = _gradients_of(self._scores, (one.output,), retain_graph=True)
+            if gradient is None or not _shows(gradient, tokens):
+                continue
+            changed = not one.output.is_inference() and one.output._version != one.version
+            found.insert(0, (LayerCall(one.name, one.occurrence, tokens), one.output, gradient, changed))
+            positions = grid_size
+            if len(found) == self.setup.layer_count:
+                break
+        if not found:
+            raise ValueError(
+                "no layer with more than one spatial position and a gradient was found in this forward; name one with "
+                "`layer=` "
+                "(`layers(model, inputs)` lists them)"
+            )
+        return found
+
+    def _fitness(self, output: Tensor, logits: Tensor | None) -> tuple[bool, Tokens | None]:
+        """Return whether an output is a grid, and how; the selected output itself does not count."""
+        if output.dim() < 3 or output.shape[0] != self.rows or not output.requires_grad:
+            return False, None
+        if logits is not None and _same_memory(output, logits):
+            return False, None
+        try:
+            return True, as_grid(output, self.setup.spatial, self.setup.tokens)
+        except ValueError:
+            return False, None
+
+    # ---------------------------------------------------------------- what methods read
+
+    @property
+    def resolved(self) -> Resolved:
+        """The target, ready."""
+        self.trace()
+        assert self._resolved is not None
+        return self._resolved
+
+    @property
+    def output(self) -> Any:
+        """What the model returned."""
+        self.trace()
+        return self._output
+
+    @property
+    def scores(self) -> Tensor:
+        """The explained scores ``(N,)``, with their graph where there is one."""
+        self.trace()
+        assert self._scores is not None
+        return self._scores
+
+    def _grids(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return tensors in the layers' own form as maps."""
+        assert self.calls is not None
+        return tuple(
+            _at_least_float(tensor if call.tokens is None else call.tokens.to_grid(tensor))
+            for call, tensor in zip(self.calls, tensors, strict=True)
+        )
+
+    @property
+    def activations(self) -> tuple[Tensor, ...]:
+        """The layers' outputs as maps ``(N, C, *S)``, in at least float32."""
+        self.trace()
+        outputs = self._grids(self._outputs)
+        return outputs if self.setup.differentiable else tuple(output.detach() for output in outputs)
+
+    @property
+    def gradients(self) -> tuple[Tensor, ...]:
+        """The gradients of the scores with respect to the layers' outputs, as maps."""
+        self.trace()
+        if self._gradients is None:
+            self._gradients = self._differentiate(self.scores)
+        return self._grids(self._gradients)
+
+    def _differentiate(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of summed scores at the layers."""
+        found: tuple[Tensor | None, ...] = tuple(None for _ in self._outputs)
+        if scores.requires_grad:
+            found = _gradients_of(
+                scores,
+                self._outputs,
+                retain_graph=self.retain or self.setup.differentiable,
+                create_graph=self.setup.differentiable,
+            )
+        if any(gradient is None for gradient in found):
+            return self._differentiate_whole()
+        return tuple(gradient for gradient in found if gradient is not None)
+
+    def _differentiate_whole(self) -> tuple[Tensor, ...]:
+        """As `_differentiate`, once more with a graph from the start: a model may switch grad mode itself."""
+        with grad_mode(enabled=True):
+            again = replace(self, target=self.resolved, _output=None, _gradients=None, _outputs=())
+            again._trace_named(full_graph=True)
+            scores = again.scores
+            found: tuple[Tensor | None, ...] = (None,)
+            if scores.requires_grad:
+                found = _gradients_of(scores, again._outputs, create_graph=self.setup.differentiable)
+        for call, gradient in zip(self.calls or (), found, strict=False):
+            if gradient is None:
+                raise ValueError(
+                    f"the scores do not depend on layer {call.name!r} through a graph: the target does not use it, or "
+                    "the model detaches it or switches inference mode on"
+                )
+        return tuple(gradient for gradient in found if gradient is not None)
+
+    def gradient_for(self, scores: Tensor, *, create_graph: bool = False) -> tuple[Tensor, ...]:
+        """Return the gradients, in the layers' own form, of other scores of the same forward; the graph is kept."""
+        found = _gradients_of(scores, self._outputs, retain_graph=True, create_graph=create_graph)
+        return tuple(
+            torch.zeros_like(output) if gradient is None else gradient
+            for output, gradient in zip(self._outputs, found, strict=True)
+        )
+
+    # ---------------------------------------------------------------- relatives of this call
+
+    def aimed(self, target: TargetLike | Resolved) -> Call:
+        """Return the same forward with another target."""
+        self.trace()
+        if not isinstance(target, Resolved):
+            target = resolve_target(target, self._output, self.setup.select, self.rows)
+        with grad_mode(self._scores is not None and self._scores.requires_grad):
+            scores = target.scores(self._output, self.rows)
+        return replace(self, target=target, _resolved=target, _scores=scores, _gradients=None)
+
+    def moved(self, image: Tensor) -> Call:
+        """Return a call on another image of the same shape: same layers, same target."""
+        self.trace()
+        inputs = replace_tensor(self.inputs, self.image, image)
+        return replace(
+            self, inputs=inputs, image=image, target=self.resolved, retain=False, _output=None, _outputs=(),
+            _gradients=None, _scores=None, _alone=None,
+        )  # fmt: skip
+
+    def parts(self) -> Iterator[Call]:
+        """Yield a call for each sample, sharing this forward; the whole where the target cannot be taken apart."""
+        self.trace()
+        assert self._scores is not None
+        if self.rows == 1 or not self.resolved.sliceable:
+            yield self
+            return
+        for i in range(self.rows):
+            j = i + 1
+            image = self.image[i:j]
+            inputs = take_rows(replace_tensor(self.inputs, self.image, image), i, j, self.rows)
+            yield replace(
+                self, inputs=inputs, image=image, target=self.resolved.rows(i, j), _resolved=self.resolved.rows(i, j),
+                seeds=self.seeds[i:j], _outputs=tuple(output[i:j] for output in self._outputs),
+                _scores=self._scores[i:j], _output=take_rows(self._output, i, j, self.rows), _alone=None,
+                _gradients=None if self._gradients is None else tuple(g[i:j] for g in self._gradients),
+            )  # fmt: skip
+
+    # ---------------------------------------------------------------- altered copies
+
+    def copies_per_pass(self, row: Tensor) -> int:
+        """Return how many altered copies of the batch go through the model at once, from one copy of it."""
+        rows = self.setup.chunk
+        if rows is None:
+            per_row = max(1, row.nbytes // max(self.rows, 1))
+            rows = max(1, min(_MOST_ROWS_PER_PASS, _BYTES_PER_PASS // per_row))
+        return max(1, rows // max(self.rows, 1))
+
+    def _grouped_scores(self, output: Any, copies: int) -> Tensor:
+        """Return the scores ``(copies, N)`` of an output of ``copies * N`` rows."""
+        rows, total = self.rows, self.rows * copies
+        return torch.stack(
+            [
+                self.resolved.scores(take_rows(output, k * rows, (k + 1) * rows, total) if copies > 1 else output, rows)
+                for k in range(copies)
+            ]
+        )
+
+    def _repeated_inputs(self, copies: int) -> Any:
+        """Return the inputs, `copies` whole batches one after the other."""
+        rows = self.rows
+        return map_tensors(
+            lambda t: t.repeat(copies, *[1] * (t.dim() - 1)) if t.dim() and t.shape[0] == rows else t.clone(),
+            self.inputs,
+        )
+
+    def scores_of_images(self, images: Tensor) -> Tensor:
+        """Return the scores ``(K, N)`` of altered images ``(K, N, C, *S)``, without a graph."""
+        copies = images.shape[0]
+        flat = images.flatten(0, 1)
+        if flat is images or flat.data_ptr() == self.image.data_ptr():
+            flat = flat.clone()
+        tree: Any = flat
+        if self.inputs is not self.image:
+            rest = replace_tensor(self.inputs, self.image, flat)
+            rows = self.rows
+            tree = map_tensors(
+                lambda t: (
+                    t
+                    if t is flat
+                    else (t.repeat(copies, *[1] * (t.dim() - 1)) if t.dim() and t.shape[0] == rows else t.clone())
+                ),
+                rest,
+            )
+        with grad_mode(enabled=False):
+            return self._grouped_scores(self._run(tree), copies)
+
+    def scores_from_layer(self, which: int, maps: Tensor) -> Tensor:
+        """Return the scores ``(K, N)`` of altered activations ``(K, N, C, *S)`` of one layer, without a graph.
+
+        The part below the layer runs on the batch alone, and the altered copies take the layer's output's place. Where
+        the rest of the model also reads something of the batch's own size (a skip connection around the layer), the
+        inputs are repeated instead; a trial on two unaltered copies tells.
+        """
+        copies = maps.shape[0]
+        with grad_mode(enabled=False):
+            if self._alone is None:
+                self._alone = self._fits_alone(which)
+            inputs = self._copied_inputs() if self._alone else self._repeated_inputs(copies)
+            return self._grouped_scores(self._with_layer(inputs, maps, which), copies)
+
+    def _fits_alone(self, which: int) -> bool:
+        """Whether two unaltered copies at the layer, above a single batch, give back the scores twice."""
+        same = self.activations[which].detach()
+        base = self.scores.detach()
+        try:
+            trial = self._grouped_scores(self._with_layer(self._copied_inputs(), torch.stack([same, same]), which), 2)
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+        scale = base.abs().amax() if base.numel() else base.sum()
+        return bool(((trial - base).abs() <= 1e-3 * scale + 1e-6).all())
+
+    def _with_layer(self, inputs: Any, maps: Tensor, which: int) -> Any:
+        """Run the model with one layer call's output replaced by maps ``(K, N, C, *S)``."""
+        assert self.calls is not None
+        call, own = self.calls[which], self._outputs[which].detach()
+        flat = maps.flatten(0, 1)
+        new = (flat if call.tokens is None else call.tokens.from_grid(flat, own)).to(own.dtype)
+
+        def put(_name: str, occurrence: int, _output: Tensor, _inputs: tuple[Any, ...]) -> Tensor | None:
+            return new.clone() if occurrence == call.occurrence else None
+
+        with watched({call.name: named_layers(self.setup.model)[call.name]}, put):
+            return self._run(inputs)
+
+
+def _gradients_of(
+    scores: Tensor, at: Sequence[Tensor], *, retain_graph: bool = False, create_graph: bool = False
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the summed scores; None where they do not depend on a tensor."""
+    return torch.autograd.grad(
+        scores,
+        at,
+        torch.ones_like(scores),
+        retain_graph=retain_graph or create_graph,
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are the same values in the same memory, whatever their shapes."""
+    return a.numel() == b.numel() and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def _positions(output: Tensor, tokens: Tokens | None) -> int:
+    """Return the number of spatial positions of a layer's output."""
+    grid = output if tokens is None else tokens.to_grid(output)
+    return grid.shape[2:].numel()
+
+
+def _shows(gradient: Tensor, tokens: Tokens | None) -> bool:
+    """Whether a gradient is not zero on the grid (prefix tokens alone show nothing)."""
+    grid = gradient if tokens is None else tokens.to_grid(gradient)
+    return grid.numel() == 0 or bool((grid != 0).any())

@@ -1,0 +1,33 @@
+"""The table of methods by name."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cvkit._checks import shown
+from cvkit.explain._method import FunctionMethod, MapFunction, Method
+from cvkit.explain.activation import GradCAM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["METHODS", "resolve_method"]
+
+METHODS: Mapping[str, Method] = MappingProxyType({"gradcam": GradCAM()})
+"""Methods with their default constants, by the names that ``method=`` takes."""
+
+
+def resolve_method(method: str | Method | MapFunction) -> Method:
+    """Return the method object for what a user gave."""
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
+        return METHODS[method]
+    if isinstance(method, type):
+        raise TypeError(f"`method` must be an object; got the class {method.__name__}: write {method.__name__}()")
+    if callable(method):
+        return FunctionMethod(method)
+    raise TypeError(f"`method` must be a name, a method object or a function of (A, g); got {shown(method)}")
