@@ -23,7 +23,8 @@ __all__ = ["Average", "half_life_decay", "lerp_"]
 def lerp_(targets: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], weight: float) -> None:
     """Move every target towards its source by `weight`, in place: ``target += weight * (source - target)``."""
     # One call for all tensors: on a GPU a handful of kernel launches instead of one a tensor.
-    torch._foreach_lerp_(list(targets), list(sources), weight)
+    if targets:
+        torch._foreach_lerp_(list(targets), list(sources), weight)
 
 
 def half_life_decay(images: float, half_life: float) -> float:

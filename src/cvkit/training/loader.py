@@ -90,6 +90,7 @@ class Loader(Generic[T]):
 
     Examples
     --------
+    >>> from cvkit.training import ResumableSampler
     >>> def item(index, generator):
     ...     return index + torch.rand((), generator=generator)
     >>> loader = Loader(item, ResumableSampler(4, 2, shuffle=False))

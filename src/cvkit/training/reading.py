@@ -101,7 +101,7 @@ def read_tensors(path: StrPath, name: str, *, device: torch.device | str = "cpu"
     """
     checkpoint = find_checkpoint(path)
     entries = _entries(checkpoint)
-    trees = _document(checkpoint, entries, "state")["trees"]
+    trees = _head(checkpoint, entries)["trees"]
     if name not in trees:
         raise CheckpointError(f"{checkpoint}: holds no part {name!r}, only {', '.join(map(repr, sorted(trees)))}")
     tree = _tree(checkpoint, entries, trees, name, device)
@@ -130,7 +130,7 @@ def restore(state: State, path: StrPath) -> dict[str, Any]:
     """
     checkpoint = find_checkpoint(path)
     entries = _entries(checkpoint)
-    head = _document(checkpoint, entries, "state")
+    head = _head(checkpoint, entries)
     device = state.world.device
     own = parts(state)
     stored = {name for name in head["trees"] if not name.startswith("extra.")}
@@ -146,6 +146,10 @@ def restore(state: State, path: StrPath) -> dict[str, Any]:
         _check_fit(checkpoint / f"{name}.safetensors", module.state_dict(), trees[name])
     for name, optimizer in state.optimizers.items():
         _check_optimizer(checkpoint / f"optimizers.{name}.safetensors", optimizer, trees[f"optimizers.{name}"])
+    for name, kept in {"tensors": set(state.tensors), "numbers": set(state.numbers)}.items():
+        if not trees[name].keys() >= kept:
+            odd = ", ".join(sorted(kept - trees[name].keys()))
+            raise CheckpointError(f"{checkpoint / 'state.json'}: holds no {name} named {odd}")
 
     for name, module in modules.items():
         _load_module(module, trees[name])
@@ -153,7 +157,12 @@ def restore(state: State, path: StrPath) -> dict[str, Any]:
         optimizer.load_state_dict(trees[f"optimizers.{name}"])
     for name, schedule in state.schedules.items():
         schedule.load_state_dict(trees[f"schedules.{name}"])
-    state.tensors.update(trees["tensors"])
+    for name, value in trees["tensors"].items():
+        mine = state.tensors.get(name)
+        if mine is not None and mine.shape == value.shape and mine.dtype == value.dtype:
+            mine.copy_(value)  # in place: a step function may hold it
+        else:
+            state.tensors[name] = value
     state.numbers.update(trees["numbers"])
     state.step, state.images = head["step"], head["images"]
     state.forget_bad_numbers()
@@ -173,7 +182,10 @@ def _entries(checkpoint: Path) -> dict[str, tuple[int, str]]:
         raise CheckpointError(f"{path}: damaged: its checksum does not match")
     if step_of(checkpoint) not in {-1, body["step"]}:
         raise CheckpointError(f"{path}: is of step {body['step']}, in a directory named {checkpoint.name}")
-    return {name: (entry["bytes"], entry["sha256"]) for name, entry in body["files"].items()}
+    try:
+        return {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in body["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged: its table of files is none") from error
 
 
 def _verified(checkpoint: Path, entries: Entries, name: str) -> Path:
@@ -213,13 +225,22 @@ def _document(checkpoint: Path, entries: Entries, name: str) -> Any:
     return _json(_verified(checkpoint, entries, f"{name}.json"))
 
 
+def _head(checkpoint: Path, entries: Entries) -> dict[str, Any]:
+    """Read the document of the state, whose parts are of the right kinds then."""
+    head = _document(checkpoint, entries, "state")
+    kinds = {"step": int, "images": int, "environment": dict, "trees": dict}
+    if not isinstance(head, dict) or not all(isinstance(head.get(key), kind) for key, kind in kinds.items()):
+        raise CheckpointError(f"{checkpoint / 'state.json'}: not the state of a run")
+    return head
+
+
 def _tree(
     checkpoint: Path,
     entries: Entries,
     trees: Mapping[str, Json],
     name: str,
     device: torch.device | str,
-) -> Any:
+) -> dict[str, Any]:
     """Read one part: its JSON tree and, where there are any, its tensors."""
     file = f"{name}.safetensors"
     tensors: dict[str, torch.Tensor] = {}
@@ -229,9 +250,12 @@ def _tree(
         except WeightsError as error:
             raise CheckpointError(f"{error}") from error
     try:
-        return unpack(trees[name], tensors)
+        tree = unpack(trees[name], tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint / file}: a tensor is missing or damaged: {error}") from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{checkpoint / 'state.json'}: {name} is no state")
+    return tree
 
 
 def _check_fit(path: Path, own: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -241,7 +265,11 @@ def _check_fit(path: Path, own: Mapping[str, Any], stored: Mapping[str, Any]) ->
         raise CheckpointError(f"{path}: made by another network; names that differ: {odd}")
     for key, value in own.items():
         other = stored[key]
-        if isinstance(value, torch.Tensor) and (value.shape != other.shape or value.dtype != other.dtype):
+        if not isinstance(value, torch.Tensor):
+            continue
+        if not isinstance(other, torch.Tensor):
+            raise CheckpointError(f"{path}: `{key}` is no tensor")
+        if value.shape != other.shape or value.dtype != other.dtype:
             raise CheckpointError(
                 f"{path}: `{key}` is {tuple(other.shape)} {other.dtype}; "
                 f"the network has {tuple(value.shape)} {value.dtype}"
@@ -250,7 +278,11 @@ def _check_fit(path: Path, own: Mapping[str, Any], stored: Mapping[str, Any]) ->
 
 def _check_optimizer(path: Path, optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None:
     own = [len(group["params"]) for group in optimizer.param_groups]
-    other = [len(group["params"]) for group in stored["param_groups"]]
+    try:
+        other = [len(group["params"]) for group in stored["param_groups"]]
+        dict(stored["state"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not the state of an optimiser") from error
     if own != other:
         raise CheckpointError(f"{path}: made for parameter groups of sizes {other}; this optimiser has {own}")
 

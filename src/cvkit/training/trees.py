@@ -59,8 +59,11 @@ def pack(tree: object, name: str) -> Packed:
 
     def visit(value: object, path: str) -> Json:
         if isinstance(value, torch.Tensor):
-            tensors[path] = value.detach()
-            return {_TENSOR: path}
+            key = path or "_"
+            while key in tensors:  # {"a": {"b": x}, "a.b": y}
+                key += "_"
+            tensors[key] = value.detach()
+            return {_TENSOR: key}
         if value is None or isinstance(value, bool | int | str):
             return value
         if isinstance(value, float):
