@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cvkit.imgops.adaptive import clahe
 from cvkit.imgops.color import (
     lab_to_rgb,
     linear_to_srgb,
@@ -14,14 +15,17 @@ from cvkit.imgops.color import (
 from cvkit.imgops.colormaps import COLORMAPS, colormap
 from cvkit.imgops.compositing import composite
 from cvkit.imgops.drawing import draw_lines, draw_points, draw_text
-from cvkit.imgops.equalization import equalize
+from cvkit.imgops.equalization import equalize, equalize_lut
+from cvkit.imgops.fitted import autocontrast, autocontrast_lut, threshold
 from cvkit.imgops.heatmap import apply_colormap, overlay
 from cvkit.imgops.histogram_pictures import draw_histogram
 from cvkit.imgops.histograms import Histogram, histogram
 from cvkit.imgops.joint_histograms import JointHistogram, joint_histogram
+from cvkit.imgops.luts import Lut
 from cvkit.imgops.modes import MODES, OPERATORS
 from cvkit.imgops.regions import blend_by_masks, tone_masks
 from cvkit.imgops.sheets import contact_sheet, watermark
+from cvkit.imgops.tone import curve, gamma, invert, levels, log, posterize, sigmoid, solarize
 
 __all__ = [
     # Histograms
@@ -31,7 +35,21 @@ __all__ = [
     "histogram",
     "joint_histogram",
     # Tone
+    "Lut",
+    "autocontrast",
+    "autocontrast_lut",
+    "clahe",
+    "curve",
     "equalize",
+    "equalize_lut",
+    "gamma",
+    "invert",
+    "levels",
+    "log",
+    "posterize",
+    "sigmoid",
+    "solarize",
+    "threshold",
     # Apart and together
     "blend_by_masks",
     "tone_masks",

@@ -344,3 +344,70 @@ def _sum_error(shares: list[Array], scale: float) -> float:
         total += share
     worst = float(np.abs(total / scale - 1).max()) if total.size else 0.0
     return worst if worst == worst else np.inf  # noqa: PLR0124  (NaN)
+
+
+# Tiles
+
+
+def interpolate_tiles(
+    plane: Array, tables: Array, tile: tuple[int, int], top: int, dtype: np.dtype[Any], threads: int = 1
+) -> Array:
+    """Map a plane (H, W) of levels 0 to `top` through the tables (rows, columns, levels) of its four nearest tiles.
+
+    The arithmetic is OpenCV's, operation by operation in float32, rounded half to even. In a strip of rows between the same
+    two rows of tiles, four tables laid out by column between tiles turn the look-ups into plain gathers.
+    """
+    height, width = plane.shape
+    levels = tables.shape[2]
+    upper, lower, down = _neighbours(height, tile[0], tables.shape[0])
+    left, right, across = _neighbours(width, tile[1], tables.shape[1])
+    # Columns with the same two neighbours form a cell.
+    edges = np.flatnonzero(np.diff(left, prepend=-1) | np.diff(right, prepend=-1))
+    cells = np.cumsum(np.isin(np.arange(width), edges)) - 1
+    kind: Any = np.uint16 if len(edges) * levels <= 1 << 16 else np.int64
+    offsets = (cells * levels).astype(kind)
+    across, back = across.astype(np.float32), (np.float32(1) - across).astype(np.float32)
+    down, up = down.astype(np.float32)[:, None], (np.float32(1) - down).astype(np.float32)[:, None]
+    floats = tables.astype(np.float32)
+    result = np.empty((height, width), dtype)
+    rows = max(1, 2 * _CHUNK // max(width, 1))
+
+    def work(first: int, last: int) -> None:
+        buffers = np.empty((3, rows, width), np.float32)
+        y = first
+        while y < last:
+            strip = int(np.searchsorted(lower[y:last] + upper[y:last], lower[y] + upper[y], side="right")) + y
+            corners = [
+                np.ascontiguousarray(floats[row][columns[edges]]).reshape(-1)
+                for row in (upper[y], lower[y])
+                for columns in (left, right)
+            ]
+            for start in range(y, strip, rows):
+                part = slice(start, min(start + rows, strip))
+                index = plane[part].astype(kind)
+                index += offsets
+                above, below, spare = buffers[:, : index.shape[0]]
+                for target, (a, b) in ((above, corners[:2]), (below, corners[2:])):
+                    np.take(a, index, out=target, mode="clip")
+                    np.multiply(target, back, out=target)
+                    np.take(b, index, out=spare, mode="clip")
+                    np.multiply(spare, across, out=spare)
+                    np.add(target, spare, out=target)
+                np.multiply(above, up[part], out=above)
+                np.multiply(below, down[part], out=below)
+                np.add(above, below, out=above)
+                np.rint(above, out=above)
+                np.clip(above, 0, top, out=above)
+                np.copyto(result[part], above, casting="unsafe")
+            y = strip
+
+    in_parts(work, height, threads)
+    return result
+
+
+def _neighbours(size: int, tile: int, tiles: int) -> tuple[Array, Array, Array]:
+    """Return for each pixel along an axis the tiles before and after it, and how far it is on its way, in float32."""
+    place = np.arange(size, dtype=np.float32) * (np.float32(1) / np.float32(tile)) - np.float32(0.5)
+    before = np.floor(place)
+    index = before.astype(np.int64)
+    return np.maximum(index, 0), np.minimum(index + 1, tiles - 1), place - before

@@ -12,13 +12,15 @@ from cvkit.imgops._apply import apply_integers, apply_levels, interpolate
 from cvkit.imgops._counting import level_counts, natural_levels, select
 from cvkit.imgops._kinds import Unpacked, quantize, unpack
 from cvkit.imgops._luma import check_luma, luma_plane, moved
+from cvkit.imgops._steps import Table
+from cvkit.imgops.luts import Lut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cvkit._types import Array, Image, ImageT
 
-__all__ = ["equalize"]
+__all__ = ["equalize", "equalize_lut"]
 
 
 def equalize(
@@ -104,6 +106,68 @@ def equalize(
     if opened.integer and count == opened.high - opened.low + 1:
         return cast("ImageT", apply_integers(opened, _integer_tables(opened, counts, method), threads=threads))
     return cast("ImageT", apply_levels(opened, _float_tables(counts, method)))
+
+
+def equalize_lut(
+    image: Image,
+    *,
+    method: Literal["opencv", "pillow"] = "opencv",
+    mask: Image | None = None,
+    levels: int | None = None,
+    skip_transparent: bool = False,
+    channel_axis: int | None = None,
+    alpha: bool | None = None,
+    data_range: Sequence[float] | None = None,
+) -> Lut:
+    """Return the curve that `equalize` would apply to an image, to join it with others or use it on other images.
+
+    Parameters
+    ----------
+    image : Pillow image, ndarray or Tensor
+        A single image of any kind.
+    method : {'opencv', 'pillow'}, default 'opencv'
+        Whose rule to follow, as in `equalize`.
+    mask : Pillow image, ndarray or Tensor, optional
+        Only pixels where this is not zero are counted.
+    levels : int, optional
+        Number of levels that float images are counted on, by default 256.
+    skip_transparent : bool, default False
+        Whether to leave out pixels whose alpha is zero.
+    channel_axis : int, optional
+        The axis of the channels where it is not the usual one (last for arrays, third from the end for tensors).
+    alpha : bool, optional
+        Whether the last channel is alpha; by default it is where there are two or four channels.
+    data_range : (low, high), optional
+        Range of the values, by default the dtype's, [0, 1] for floats; needed for int16, int32 and Pillow's I and F.
+
+    Returns
+    -------
+    Lut
+        A curve for each colour channel.
+
+    Raises
+    ------
+    ValueError
+        If there is more than one image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cvkit.imgops import equalize, equalize_lut
+    >>> photo = np.array([[100, 101], [101, 102]], dtype=np.uint8)
+    >>> bool((equalize_lut(photo)(photo) == equalize(photo)).all())
+    True
+    """
+    check_choice("method", method, ("opencv", "pillow"))
+    opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
+    if opened.pixels.shape[0] != 1:
+        raise ValueError(f"`image` must be a single image; got a batch of {opened.pixels.shape[0]}")
+    count = natural_levels(opened, None if opened.integer else levels)
+    counts = level_counts(opened, count, select(opened, mask, skip_transparent=skip_transparent))
+    if opened.integer and count == opened.high - opened.low + 1:
+        tables = _integer_tables(opened, counts, method)
+        return Lut((Table((tables.astype(np.float64) - opened.low) / (opened.high - opened.low)),))
+    return Lut((Table(_float_tables(counts, method)),))
 
 
 def _equalize_luma(opened: Unpacked, method: str, chosen: Array | None, count: int) -> Image:
