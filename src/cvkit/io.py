@@ -251,12 +251,9 @@ def _is_deep_ppm(file: BinaryIO) -> bool:
 def _upright(opened: PillowImage.Image) -> PillowImage.Image:
     """Return a copy in memory with its EXIF orientation applied."""
     try:
-        turned = ImageOps.exif_transpose(opened)
+        return ImageOps.exif_transpose(opened)
     except Exception:  # noqa: BLE001 - unreadable EXIF says nothing about orientation, and the pixels are whole
-        turned = None
-    if turned is None or turned is opened:
-        turned = opened.copy()
-    return turned
+        return opened.copy()
 
 
 def _plain(picture: PillowImage.Image, path: Path, mode: Mode | None) -> PillowImage.Image:
