@@ -322,7 +322,7 @@ class Sampler:
         }
 
     @staticmethod
-    def rebuild(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, source: str) -> Sampler:
+    def rebuild(description: object, tensors: Mapping[str, torch.Tensor], *, source: str) -> Sampler:
         """Return the sampler that `describe` and the network's ``state_dict`` stand for.
 
         Parameters
@@ -339,7 +339,7 @@ class Sampler:
         WeightsError
             If the description is of another kind or version, or the tensors don't fit it.
         """
-        if description.get("format") != _FORMAT:
+        if not isinstance(description, Mapping) or description.get("format") != _FORMAT:
             raise WeightsError(f"{source}: holds no sampler of cvkit.gan")
         if description.get("version") != _VERSION:
             raise WeightsError(f"{source}: version {description.get('version')!r}; this cvkit reads version {_VERSION}")

@@ -9,6 +9,7 @@ import torch
 from cvkit import training
 from cvkit.gan.losses import LOSSES
 from cvkit.gan.monitor import within_class_spread
+from cvkit.gan.nets.generator import at_least_float32
 from cvkit.gan.penalties import gradient_penalty, r1_penalty, r2_penalty
 from cvkit.gan.ranges import to_signed
 
@@ -53,7 +54,7 @@ def gan_step(recipe: Preset, *, classes: int) -> Callable[[State, Batch], dict[s
         shape = (state.batch_size, recipe.latent_size)
         latents = torch.randn(shape, generator=state.generator("latents"), device=state.world.device)
         with state.autocast():
-            fake = state.modules["generator"](state.share(latents), labels)
+            fake = at_least_float32(state.modules["generator"](state.share(latents), labels))
 
         metrics = _update_discriminator(recipe, state, real, fake.detach(), labels)
         metrics |= _update_generator(recipe, state, real, fake, labels)
@@ -81,6 +82,7 @@ def _update_discriminator(
     augment = _augmentation(recipe, state, "augmentation, discriminator")
     with state.autocast():
         logits = discriminator(torch.cat([augment(real), augment(fake)]), torch.cat([labels, labels]))
+    logits = at_least_float32(logits)
     real_logits, fake_logits = logits.chunk(2)
     objective = LOSSES[recipe.loss].discriminator(real_logits, fake_logits)
     metrics = {
@@ -103,11 +105,11 @@ def _update_generator(
     loss = LOSSES[recipe.loss]
     augment = _augmentation(recipe, state, "augmentation, generator")
     with state.autocast():
-        fake_logits = discriminator(augment(fake), labels)
+        fake_logits = at_least_float32(discriminator(augment(fake), labels))
         real_logits = fake_logits.detach()
         if loss.paired:
             with torch.no_grad():
-                real_logits = discriminator(augment(real), labels)
+                real_logits = at_least_float32(discriminator(augment(real), labels))
     objective = loss.generator(real_logits, fake_logits)
     update = training.update(state, "generator", objective)
     return {"loss_generator": update.loss, "gradient_generator": update.gradient_norm}

@@ -108,7 +108,9 @@ def test_deep_copies_after_a_forward_pass_work():
     network = small()
     network(torch.randn(2, 1, 28, 28), torch.tensor([0, 1]))
     twin = copy.deepcopy(network)
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), twin.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), twin.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,9 @@ def test_deep_copies_after_a_forward_pass_work():
     network = small()
     network(latents(2), torch.tensor([0, 1]))
     twin = copy.deepcopy(network)
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), twin.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), twin.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

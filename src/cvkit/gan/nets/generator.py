@@ -109,8 +109,8 @@ class Generator(nn.Module):
 
     def forward(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, H, W) in [-1, 1] for `latents` (N, latent_size) and `labels` (N,) int64."""
-        height, width = self.sizes[0]
-        hidden = self.linear(torch.cat([latents, self.embedding(labels)], 1)).view(len(latents), -1, height, width)
+        hidden = self.linear(torch.cat([latents, self.embedding(labels)], 1))
+        hidden = hidden.view(len(latents), self.norms[0].channels, *self.sizes[0])
         if self.head.weight.is_contiguous(memory_format=torch.channels_last):
             hidden = hidden.contiguous(memory_format=torch.channels_last)
         hidden = F.relu(self.norms[0](hidden, labels))
