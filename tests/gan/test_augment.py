@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SEEDS
 
 from cvkit.gan import DiffAugment
+from strategies import SEEDS
 
 
 def draws(augment, count, seed=0):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SEEDS
 
 from cvkit.gan import ClassProjection, ConditionalBatchNorm2d
+from strategies import SEEDS
 
 
 @given(SEEDS, st.integers(2, 5), st.integers(1, 4), st.integers(1, 5))

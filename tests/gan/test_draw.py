@@ -19,7 +19,7 @@ def test_pixels_are_on_the_sheet_byte_for_byte():
 
 
 def test_saved_sheets_read_back_the_same(tmp_path):
-    from cvkit.io import load_image, save_image  # noqa: PLC0415
+    from cvkit.io import load_image, save_image
 
     sheet = gan.sample_sheet(np.full((4, 8, 8), 77, np.uint8), ["a", "b"])
     save_image(sheet, tmp_path / "sheet.png")

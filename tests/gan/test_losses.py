@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.gan_losses import losses as slow
 
 from cvkit import gan
+from reference.gan_losses import losses as slow
 
 NAMES = list(gan.LOSSES)
 LOGITS = st.lists(st.floats(-50, 50), min_size=1, max_size=6)

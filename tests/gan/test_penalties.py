@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.gan_losses import slope_by_differences
-from strategies import SEEDS
 from torch import nn
 
 from cvkit import gan
+from reference.gan_losses import slope_by_differences
+from strategies import SEEDS
 
 
 def linear(weight):

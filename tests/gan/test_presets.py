@@ -42,7 +42,7 @@ def test_unknown_keys_are_refused_by_name():
 
 
 def test_unknown_presets_are_refused_by_name():
-    with pytest.raises(ValueError, match="`model` must be one of 'sketch28'.*got 'sketch64'"):
+    with pytest.raises(ValueError, match=r"`model` must be one of .*got .sketch64."):
         preset("sketch64")
     with pytest.raises(TypeError, match="`model` must be the name of a preset or a Preset; got 3"):
         preset(3)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from strategies import random_images
 
 from cvkit import gan
+from strategies import random_images
 
 ALL = np.arange(256, dtype=np.uint8)
 

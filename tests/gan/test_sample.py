@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SEEDS
 from torch import nn
 
 from cvkit import gan
 from cvkit._errors import CheckpointError, WeightsError
 from cvkit.weights import load_metadata, load_tensors, save_tensors
+from strategies import SEEDS
 
 NAMES = ("cat", "apple", "fish")
 
@@ -192,7 +192,7 @@ def test_walks_begin_and_end_at_the_latents_drawn_and_keep_their_length(sampler)
 
 
 def test_a_walk_between_nearly_equal_latents_is_finite():
-    from cvkit.gan.sample import _slerp  # noqa: PLC0415
+    from cvkit.gan.sample import _slerp
 
     ends = torch.randn(1, 1, 6)
     share = torch.linspace(0, 1, 4)[None, :, None]

@@ -247,7 +247,7 @@ def test_non_finite_numbers_stop_the_run_naming_the_step(tmp_path):
 
     networks = (gan.Generator(2, size=(8, 8), width=4, latent_size=4), Broken())
     plain = gan.preset(TINY, r1=0.0, r2=0.0)
-    with pytest.raises(training.DivergenceError, match="step 2: .*discriminator is not finite"):
+    with pytest.raises(training.DivergenceError, match=r"step 2: .*discriminator is not finite"):
         fit(tmp_path, 9, networks=networks, model=plain, checkpoint_every=2)
     kept = training.read_tensors(tmp_path, "modules.generator")
     assert all(torch.isfinite(value).all() for value in kept.values() if value.is_floating_point())

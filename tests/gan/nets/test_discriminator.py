@@ -63,7 +63,7 @@ def test_spectral_norm_holds_every_weight_at_one():
 
 @pytest.mark.fault("NCAR/miles-credit#394")
 def test_an_average_of_a_spectrally_normalised_network_stays_normalised():
-    from cvkit.training import Average  # noqa: PLC0415
+    from cvkit.training import Average
 
     network = small()
     average = Average(network)

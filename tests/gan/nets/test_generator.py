@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_resolutions_halve_rounding_up(height, width):
     sizes = resolutions((height, width))
     assert sizes[0] == (height, width)
     assert min(sizes[-1]) <= 7 < min(sizes[-2])
-    for (h, w), (half_h, half_w) in zip(sizes, sizes[1:], strict=False):
+    for (h, w), (half_h, half_w) in pairwise(sizes):
         assert (half_h, half_w) == (-(-h // 2), -(-w // 2))
 
 
