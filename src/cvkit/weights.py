@@ -281,7 +281,8 @@ def _flatten(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
         tensor = tensors[name]
         _check_tensor(name, tensor)
         tensor = tensor.detach()
-        place = (tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        view = (tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.is_conj(), tensor.is_neg())
+        place = (tensor.device, tensor.data_ptr(), view)
         if tensor.numel() and place in seen:
             ties[name] = seen[place]
             continue
