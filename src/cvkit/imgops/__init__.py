@@ -12,6 +12,7 @@ from cvkit.imgops.color import (
     rgb_to_oklab,
     srgb_to_linear,
 )
+from cvkit.imgops.color_transfer import transfer_color
 from cvkit.imgops.colormaps import COLORMAPS, colormap
 from cvkit.imgops.compositing import composite
 from cvkit.imgops.drawing import draw_lines, draw_points, draw_text
@@ -22,9 +23,11 @@ from cvkit.imgops.histogram_pictures import draw_histogram
 from cvkit.imgops.histograms import Histogram, histogram
 from cvkit.imgops.joint_histograms import JointHistogram, joint_histogram
 from cvkit.imgops.luts import Lut
+from cvkit.imgops.matching import match_histograms, match_lut, specify_histogram
 from cvkit.imgops.modes import MODES, OPERATORS
 from cvkit.imgops.regions import blend_by_masks, tone_masks
 from cvkit.imgops.sheets import contact_sheet, watermark
+from cvkit.imgops.soft import soft_equalize, soft_histogram, soft_match
 from cvkit.imgops.tone import curve, gamma, invert, levels, log, posterize, sigmoid, solarize
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "draw_histogram",
     "histogram",
     "joint_histogram",
+    "soft_histogram",
     # Tone
     "Lut",
     "autocontrast",
@@ -46,10 +50,16 @@ __all__ = [
     "invert",
     "levels",
     "log",
+    "match_histograms",
+    "match_lut",
     "posterize",
     "sigmoid",
+    "soft_equalize",
+    "soft_match",
     "solarize",
+    "specify_histogram",
     "threshold",
+    "transfer_color",
     # Apart and together
     "blend_by_masks",
     "tone_masks",

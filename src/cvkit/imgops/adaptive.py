@@ -39,26 +39,26 @@ def clahe(
 ) -> ImageT:
     """Equalise every region of an image by itself, with limited contrast (CLAHE).
 
-    The image is cut into tiles; each gets a table from its own histogram, which is clipped so that no value is stretched too
-    far, and every pixel is mapped through the tables of its four nearest tiles, interpolated.
+    The image is cut into tiles; each gets a table from its own histogram, which is clipped so that no value is
+    stretched too far, and every pixel is mapped through the tables of its four nearest tiles, interpolated.
 
     Parameters
     ----------
     image : Pillow image, ndarray or Tensor
         An image of any kind, or a batch; alpha is left alone.
     clip_limit : float, default 2.0
-        Highest count of a bin, as a multiple of the count that all bins would have if they were equal; 0 for none. OpenCV's
-        unit: scikit-image's ``clip_limit`` is a share of the tile, about 1/256 of this one.
+        Highest count of a bin, as a multiple of the count that all bins would have if they were equal; 0 for none.
+        OpenCV's unit: scikit-image's ``clip_limit`` is a share of the tile, about 1/256 of this one.
     grid_size : (rows, columns), default (8, 8)
         Number of tiles. OpenCV's ``tileGridSize`` is (columns, rows).
     by : {'channel', 'luma'}, default 'channel'
         Work on each colour channel, or on luma (Rec. 601) and move all channels by its change, which keeps hues.
     spread : {'opencv', 'even'}, default 'opencv'
-        Where the remainder goes when clipped counts are shared out among all bins: to the first of every few bins, as in OpenCV,
-        which can leave the upper bins without, or evenly.
+        Where the remainder goes when clipped counts are shared out among all bins: to the first of every few bins, as
+        in OpenCV, which can leave the upper bins without, or evenly.
     bins : int, optional
-        Number of bins: by default one for each level of an integer image (65536 for 16 bit, as in OpenCV) and 256 for floats.
-        Fewer give 16-bit images the look of 8-bit ones; values inside a bin are interpolated.
+        Number of bins: by default one for each level of an integer image (65536 for 16 bit, as in OpenCV) and 256 for
+        floats. Fewer give 16-bit images the look of 8-bit ones; values inside a bin are interpolated.
     channel_axis : int, optional
         The axis of the channels where it is not the usual one (last for arrays, third from the end for tensors).
     alpha : bool, optional
@@ -71,9 +71,9 @@ def clahe(
     Returns
     -------
     Pillow image, ndarray or Tensor
-        The same kind, dtype and shape. For 8 and 16 bit, single channel by single channel, equal to ``cv2.createCLAHE``. A constant
-        image stays constant, but takes another value. NaN stays NaN and is not counted. For float tensors the result is
-        differentiable with the tables held fixed.
+        The same kind, dtype and shape. For 8 and 16 bit, single channel by single channel, equal to
+        ``cv2.createCLAHE``. A constant image stays constant, but takes another value. NaN stays NaN and is not
+        counted. For float tensors the result is differentiable with the tables held fixed.
 
     Raises
     ------
@@ -143,7 +143,9 @@ def _planes(opened: Unpacked, color: ArrayLike, tiling: Tiling) -> ArrayLike:
     array = cast("Array", color)
     result = np.empty_like(array)
     for n, c in np.ndindex(*array.shape[:2]):
-        values = opened.low + span * cast("Array", _real_plane((array[n, c].astype(np.float64) - opened.low) / span, tiling))
+        values = opened.low + span * cast(
+            "Array", _real_plane((array[n, c].astype(np.float64) - opened.low) / span, tiling)
+        )
         result[n, c] = quantize(values, opened.low, opened.high, opened.dtype) if opened.integer else values
     return result
 
@@ -173,7 +175,8 @@ def _whole_plane(plane: Array, opened: Unpacked, tiling: Tiling) -> Array:
 
 def _count_tile(part: Array, levels: int, bins: int) -> Array:
     if part.dtype == np.uint8 and bins == levels:
-        return count_bytes(part[None, None])[0, 0]
+        found: Array = count_bytes(part[None, None])[0, 0]
+        return found
     counts = count_words(part.reshape(-1), 0, levels - 1)
     if bins == levels:
         return counts
@@ -220,9 +223,10 @@ def _clipped(counts: Array, area: int, tiling: Tiling) -> Array:
     index = np.arange(bins)
     if tiling.spread == "even":
         # A step wherever i * rest / bins passes a whole number: `rest` of them, as far apart as can be.
-        return counts + ((index + 1) * rest // bins - index * rest // bins)
+        return cast("Array", counts + ((index + 1) * rest // bins - index * rest // bins))
     step = np.maximum(bins // np.maximum(rest, 1), 1)
-    return counts + ((index % step == 0) & (index // step < rest))
+    found: Array = counts + ((index % step == 0) & (index // step < rest))
+    return found
 
 
 # Real values

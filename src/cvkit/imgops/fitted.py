@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
@@ -10,13 +11,15 @@ import numpy as np
 from cvkit._checks import check_choice, check_finite, check_integer, check_interval
 from cvkit.imgops import _steps
 from cvkit.imgops._counting import as_numpy, level_counts, natural_levels, plane_of, select
-from cvkit.imgops._kinds import Unpacked, unpack
+from cvkit.imgops._kinds import Unpacked, is_tensor, unpack, working
 from cvkit.imgops._luma import check_luma, luma_plane
 from cvkit.imgops.histograms import Histogram
 from cvkit.imgops.luts import Lut, apply_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from cvkit._types import Array, ArrayLike, Image, ImageT
     from cvkit.imgops._steps import Step
@@ -162,7 +165,7 @@ def autocontrast(
     -----
     The limits are values of the image: the smallest with at least `low` percent of the pixels at or below it, and the
     largest with at least `high` percent at or above it. Where both are equal the channel is left as it is. For float
-    tensors the result is differentiable with the limits held fixed.
+    tensors the result is differentiable, through the two pixels that set the limits as well.
 
     Examples
     --------
@@ -173,7 +176,10 @@ def autocontrast(
     """
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
     threads = check_integer("threads", threads, minimum=1)
-    black, white = _limits(opened, low, high, by, select(opened, mask, skip_transparent=skip_transparent))
+    chosen = select(opened, mask, skip_transparent=skip_transparent)
+    if is_tensor(opened.pixels):
+        return cast("ImageT", opened.pack_color(_stretched(opened, low, high, by, chosen)))
+    black, white = _limits(opened, low, high, by, chosen)
     return cast("ImageT", apply_steps(opened, [_stretch(opened, black, white)], threads=threads))
 
 
@@ -236,16 +242,21 @@ def autocontrast_lut(
     return Lut((_stretch(opened, black, white),))
 
 
-def _limits(opened: Unpacked, low: float, high: float, by: str, chosen: Array | None) -> tuple[Array, Array]:
-    """Return the black and the white point, each (N, colors or 1), in the image's units; NaN where nothing is known."""
+def _looked_at(opened: Unpacked, low: float, high: float, by: str) -> tuple[float, float, ArrayLike]:
+    """Check the options and return them with the planes whose limits are sought."""
     low, high = check_interval("low", low, 0.0, 100.0), check_interval("high", high, 0.0, 100.0)
     if low + high >= 100:
         raise ValueError(f"`low` and `high` must leave something; got {low:g} and {high:g} percent")
     check_choice("by", by, ("channel", "luma"))
-    planes = opened.color
-    if by == "luma":
-        check_luma(opened)
-        planes = luma_plane(opened)
+    if by == "channel":
+        return low, high, opened.color
+    check_luma(opened)
+    return low, high, luma_plane(opened)
+
+
+def _limits(opened: Unpacked, low: float, high: float, by: str, chosen: Array | None) -> tuple[Array, Array]:
+    """Return the black and the white point of the image, each (N, colors or 1); NaN where nothing is known."""
+    low, high, planes = _looked_at(opened, low, high, by)
     if opened.integer and opened.high - opened.low < 65536:
         found = _counted(opened, planes, chosen)
         mirrored = Histogram(found.counts[..., ::-1], -found.edges[::-1], found.missing, discrete=True)
@@ -257,13 +268,37 @@ def _limits(opened: Unpacked, low: float, high: float, by: str, chosen: Array | 
         values = np.sort(plane[plane_of(chosen, n)] if chosen is not None else plane, axis=None)
         values = values[: values.size - int(np.count_nonzero(np.isnan(values)))]  # NaN sort last
         if values.size:
-            limits[:, n, c] = _order(values, low), -_order(-values[::-1], high)
+            first, last = _ranks(values.size, low, high)
+            limits[:, n, c] = values[first], values[last]
     return limits[0], limits[1]
 
 
-def _order(values: Array, percent: float) -> float:
-    """Return the smallest of sorted values with at least so many percent at or below it."""
-    return float(values[max(int(np.ceil(values.size * percent / 100)) - 1, 0)])
+def _ranks(count: int, low: float, high: float) -> tuple[int, int]:
+    """Return the ranks, from 0, of the smallest value with `low` percent up to it and the largest with `high`."""
+    before, after = (max(math.ceil(count * percent / 100) - 1, 0) for percent in (low, high))
+    return before, count - 1 - after
+
+
+def _stretched(opened: Unpacked, low: float, high: float, by: str, chosen: Array | None) -> Tensor:
+    """Return a tensor's colours stretched between its limits: these are pixels, and pass their gradient on."""
+    import torch
+
+    low, high, found = _looked_at(opened, low, high, by)
+    planes = cast("Tensor", working(found)).flatten(2)
+    color = cast("Tensor", working(opened.color))
+    known = ~planes.detach().isnan()
+    if chosen is not None:
+        known &= torch.from_numpy(chosen).to(known.device).flatten(2)
+    bottom, top = torch.full_like(planes[:, :, 0:1], opened.low), torch.full_like(planes[:, :, 0:1], opened.high)
+    for n, c in np.ndindex(*planes.shape[:2]):
+        place = known[n, c].nonzero()[:, 0]
+        if place.numel():
+            order = place[planes.detach()[n, c, place].argsort()]
+            first, last = _ranks(len(order), low, high)
+            if planes[n, c, order[first]] < planes[n, c, order[last]]:
+                bottom[n, c], top[n, c] = planes[n, c, order[first]], planes[n, c, order[last]]
+    share = ((color - bottom[..., None]) / (top - bottom)[..., None]).clamp(0, 1)
+    return opened.low + (opened.high - opened.low) * share
 
 
 def _stretch(opened: Unpacked, black: Array, white: Array) -> Step:
