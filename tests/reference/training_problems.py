@@ -21,6 +21,8 @@ def fill(modules, seed=0):
             values = torch.randn(tensor.shape, generator=training.generator(seed, i, "weights"))
             with torch.no_grad():
                 tensor.copy_(0.3 * values)
+    for module in (part for m in modules for part in m.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)):
+        module.running_var.abs_().add_(0.5)
 
 
 def quiet_init(build):

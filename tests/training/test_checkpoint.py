@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
+from cvkit import training
+from cvkit._errors import CheckpointError
+from cvkit.training import checkpoint
+from cvkit.weights import load_tensors
 from reference.training_problems import (
     digests,
     equal,
@@ -20,12 +26,6 @@ from reference.training_problems import (
     quiet_init,
     snapshot,
 )
-from torch import nn
-
-from cvkit import training
-from cvkit._errors import CheckpointError
-from cvkit.training import checkpoint
-from cvkit.weights import load_tensors
 
 
 def trained(steps=3, **options):
@@ -232,7 +232,7 @@ def test_an_error_while_writing_leaves_the_earlier_ones_and_no_temporary(tmp_pat
 
     monkeypatch.setattr(checkpoint, "_write", fail)
     state.step = 1
-    with pytest.raises(CheckpointError, match="step-00000001: can't be written.*No space left"):
+    with pytest.raises(CheckpointError, match=r"step-00000001: can.t be written.*No space left"):
         training.save_checkpoint(tmp_path, state)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000000"]
     training.restore(line_state(), tmp_path)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import training_ema, training_problems
 from torch import nn
 
 from cvkit import training
+from reference import training_ema, training_problems
 from strategies import SEEDS
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reference.training_problems import equal, gan_batches, gan_state, gan_step, line_state, snapshot
 from torch import nn
 
 from cvkit import training
 from cvkit._errors import CheckpointError
 from cvkit.training.checkpoint import digest
+from reference.training_problems import equal, gan_batches, gan_state, gan_step, line_state, snapshot
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_tensors_and_documents_can_be_read_alone(original):
     net = gan_state().modules["generator"]
     net.load_state_dict(tensors)
     assert training.read_document(original) == {"kind": "gan"}
-    with pytest.raises(CheckpointError, match="holds no part 'averages.other', only"):
+    with pytest.raises(CheckpointError, match=r"holds no part 'averages\.other', only"):
         training.read_tensors(original, "averages.other")
     with pytest.raises(CheckpointError, match=r"other\.json: not part of this checkpoint"):
         training.read_document(original, "other")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.training_problems import equal, fill, gan_batches, gan_state, gan_step, line_state, quiet_init, snapshot
 from torch import nn
 from torch.nn import functional as F
 
 from cvkit import training
 from cvkit.training import precision
 from cvkit.training.state import _step_unless
+from reference.training_problems import equal, fill, gan_batches, gan_state, gan_step, line_state, quiet_init, snapshot
 from strategies import SEEDS
 
 OPTIMIZERS = {

@@ -94,6 +94,8 @@ class Folder:
         check_finite_so_far(state)
         row: Row = {"step": state.step, "images": state.images, **self.means.read(self.world), **scores}
         if self.best is not None and scores:
+            if self.best[0] not in scores:
+                raise ValueError(f"`best` names {self.best[0]!r}, the scores are {', '.join(scores)}")
             value, sign = scores[self.best[0]], 1.0 if self.best[1] == "max" else -1.0
             if self.top is None or sign * value > sign * self.top[1]:
                 self.top = (state.step, value)
