@@ -51,7 +51,7 @@ def degrade(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     def some(chance: float) -> Tensor:
         return torch.rand(count, 1, 1, 1, generator=generator) < chance
 
-    if share == 0:
+    if share == 0 or not count:
         return images
     out = _moved(images, generator)
     out = torch.where(some(0.2), F.max_pool2d(out, 3, 1, 1) * uniform(0.6, 1.0), out)

@@ -251,7 +251,7 @@ def _load_class(name: str, files: Files, limit: int | None, flags: str) -> Image
         return _load_bitmaps(name, files[".npy"], source, limit, flags)
     if source is not None:
         return _load_strokes(name, source, limit)
-    strokes = fit_frame(StrokeSet.concatenate(read_sketchrnn(files["sketchrnn"]))[:limit])
+    strokes = _framed(StrokeSet.concatenate(read_sketchrnn(files["sketchrnn"]))[:limit])
     return ImageSet(
         rasterize(strokes), np.zeros(len(strokes), np.int64), (name,), strokes=strokes, rows=np.arange(len(strokes))
     )
@@ -303,6 +303,15 @@ def _simplified(drawings: Sequence[Drawing]) -> StrokeSet:
     # One order in, the same order out, whatever the mix.
     order = np.argsort(np.concatenate([np.flatnonzero(raw), np.flatnonzero(~raw)]))
     return StrokeSet.concatenate([simplify(strokes[raw]), strokes[~raw]])[order]
+
+
+def _framed(strokes: StrokeSet) -> StrokeSet:
+    """Return strokes in [0, 255]: drawings that lie there are taken as they are, others are shifted and scaled."""
+    outside = np.array([any(((s < 0) | (s > 255)).any() for s in drawing) for drawing in strokes], bool)
+    if not outside.any():
+        return strokes
+    order = np.argsort(np.concatenate([np.flatnonzero(outside), np.flatnonzero(~outside)]))
+    return StrokeSet.concatenate([fit_frame(strokes[outside]), strokes[~outside]])[order]
 
 
 def _flags(drawings: Sequence[Drawing]) -> Array | None:

@@ -30,7 +30,8 @@ __all__ = ["fit_frame", "rasterize", "simplify"]
 
 _FRAME = 256
 _SUBROWS = 15  # rows sampled in a pixel, as cairo's scan converter has them
-_SPREAD = 1 << 20  # larger than any x in pixels: one sorted key holds (row, x)
+_SPREAD = 8192.0  # larger than any x in pixels: one sorted key holds (row, x)
+_GRID = 4096.0  # x is kept in this part of a pixel, so that all sums are exact, whatever else is drawn beside
 _MAX_SAMPLES = 1 << 16  # points a drawing is resampled to, whatever its length
 _CHUNK = 256  # drawings worked on at once
 _LONGEST = 4096  # segments of a stroke that are filled as one
@@ -290,11 +291,11 @@ def _blocks(segments: Array, size: int) -> list[slice]:
 def _coverage(begin: Array, end: Array, stroke: Array, strokes: int, radius: float, size: int) -> Array:
     """Return the share of each pixel that each stroke covers, (S, size, size)."""
     low, high, row = _spans(begin, end, stroke, radius, size)
-    order = np.argsort(row * float(_SPREAD) + low)
+    order = np.argsort(row * _SPREAD + low)
     low, high, row = low[order], high[order], row[order]
     # Of overlapping spans of a row only what reaches beyond those before it counts; rows are told apart by the key.
-    reach = np.maximum.accumulate(row * float(_SPREAD) + high)
-    seen = np.concatenate([[-1.0], reach[:-1]]) - row * float(_SPREAD)
+    reach = np.maximum.accumulate(row * _SPREAD + high)
+    seen = np.concatenate([[-1.0], reach[:-1]]) - row * _SPREAD
     low = np.maximum(low, seen)
     some = high > low
     low, high, pixel_row = low[some], high[some], row[some] // _SUBROWS
@@ -342,5 +343,5 @@ def _spans(begin: Array, end: Array, stroke: Array, radius: float, size: int) ->
         x = corner[which, 0] + height * slope[which]
         low = np.where(inside, np.minimum(low, x), low)
         high = np.where(inside, np.maximum(high, x), high)
-    low, high = np.clip(low, 0.0, size), np.clip(high, 0.0, size)
+    low, high = (np.rint(np.clip(x, 0.0, size) * _GRID) / _GRID for x in (low, high))
     return low, high, row + stroke[which] * rows

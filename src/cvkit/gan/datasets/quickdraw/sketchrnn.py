@@ -97,7 +97,14 @@ def _part(data: bytes, label: str) -> StrokeSet:
     items = _walk(file, label)
     if len(items) != shape[0]:
         raise DataError(f"{label}: {shape[0]} drawings expected, {len(items)} found")
-    return _strokes([_offset_array(item, f"{label}: drawing {i}") for i, item in enumerate(items)])
+    offsets, left = [], len(data)
+    for i, item in enumerate(items):
+        offsets.append(_offset_array(item, f"{label}: drawing {i}"))
+        left -= len(item.state[4])  # type: ignore[attr-defined]
+        # One array may be listed many times; the official files never do, and memory is bounded by the file's size.
+        if left < 0:
+            raise DataError(f"{label}: drawing {i}: the drawings hold more data than the file")
+    return _strokes(offsets)
 
 
 def _strokes(offsets: Sequence[Array]) -> StrokeSet:
