@@ -1,0 +1,350 @@
+"""The stacked hourglass network in both published layouts, with batch-norm folding for inference.
+
+Each stack looks at the features at every scale (down to 1/16 of the heatmap, then up again), gives one heatmap a joint
+and hands features and heatmaps on to the next stack. Every stack is supervised in training; the last one is the
+prediction.
+
+References
+----------
+.. [1] A. Newell, K. Yang, J. Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cvkit._checks import check_choice, check_instance, check_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Stem", "StackedHourglass", "fold_batch_norm"]
+
+Stem = Literal["bearpaw", "newell"]
+"""How the channels grow before the first stack: two published layouts whose weights don't fit each other."""
+
+
+class Bottleneck(nn.Module):
+    """Residual of three times batch norm, ReLU, convolution (1x1, 3x3, 1x1), plus the raw or projected input."""
+
+    def __init__(self, channels: int, planes: int, out: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, planes, 1)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1)
+        self.bn3 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, out, 1)
+        self.downsample = None if channels == out else nn.Sequential(nn.Conv2d(channels, out, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the same height and width."""
+        y = self.conv1(F.relu(self.bn1(x), inplace=True))
+        y = self.conv2(F.relu(self.bn2(y), inplace=True))
+        y = self.conv3(F.relu(self.bn3(y), inplace=True))
+        skip = x if self.downsample is None else self.downsample(x)
+        return cast("Tensor", y + skip)
+
+
+class Hourglass(nn.Module):
+    """One hourglass: at each level a branch that stays plus one that goes through half the resolution."""
+
+    def __init__(self, depth: int, features: int, blocks: int) -> None:
+        super().__init__()
+        # hg[d][k]: level d, 0 the innermost; k = 0 the branch that stays, 1 after pooling, 2 before upsampling, and
+        # 3 between those two at the innermost level.
+        self.hg = nn.ModuleList(
+            nn.ModuleList(_residuals(features, features, blocks) for _ in range(4 if d == 0 else 3))
+            for d in range(depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features of the shape of `x`."""
+        return self._level(len(self.hg) - 1, x)
+
+    def _level(self, d: int, x: Tensor) -> Tensor:
+        level = cast("nn.ModuleList", self.hg[d])
+        stays = level[0](x)
+        low = level[1](F.max_pool2d(x, 2))
+        low = self._level(d - 1, low) if d else level[3](low)
+        up = F.interpolate(level[2](low), scale_factor=2.0, mode="nearest")
+        return cast("Tensor", stays + up)
+
+
+class StackedHourglass(nn.Module):
+    """A stack of hourglasses that gives one heatmap a joint at a quarter of the input's resolution.
+
+    Parameter names follow the published ``"bearpaw"`` layout, so that a cleaned state dict of it loads as it is;
+    `load_published` reads the other forms too.
+
+    Parameters
+    ----------
+    joints : int, default 16
+        Number of heatmaps J (for a codec with offsets, its number of channels).
+    stacks : int, default 2
+        Number of hourglasses S.
+    depth : int, default 4
+        How often one hourglass halves the resolution.
+    features : int, default 256
+        Channels inside the hourglasses; a multiple of 4.
+    blocks : int, default 1
+        Residual blocks at each place of an hourglass.
+    channels : int, default 3
+        Channels of the input.
+    stem : {'bearpaw', 'newell'}, default 'bearpaw'
+        Where the channels grow to `features` before the first stack: at the second or at the third residual.
+    uneven : {'pad', 'refuse'}, default 'pad'
+        What happens to inputs whose height or width is no multiple of ``4 * 2**depth``: zeros are added below and to
+        the right and the heatmaps cut back to ``ceil(H / 4), ceil(W / 4)``, or a `ValueError` names the multiple.
+    checkpointing : bool, default False
+        Recompute each stack in the backward pass instead of keeping its activations (less memory, one more forward).
+        Running statistics are still updated once.
+    generator : torch.Generator, optional
+        Source of the initial weights, on the CPU; by default a fresh one with seed 0. The global generator is not
+        touched.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    TypeError
+        If a number is no integer.
+
+    Notes
+    -----
+    Called with a floating tensor ``(N, channels, H, W)`` it returns ``(N, S, J, H/4, W/4)``, in training and evaluation
+    alike; ``network(x, last_only=True)`` keeps the last stack alone, ``(N, 1, J, H/4, W/4)``.
+
+    References
+    ----------
+    .. [1] A. Newell, K. Yang, J. Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, sections
+    3.1-3.3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cvkit.pose import StackedHourglass
+    >>> network = StackedHourglass(joints=16, stacks=1)
+    >>> sum(p.numel() for p in network.parameters())
+    3586960
+    >>> small = StackedHourglass(joints=5, stacks=2, depth=2, features=16)
+    >>> small(torch.zeros(3, 3, 64, 48)).shape
+    torch.Size([3, 2, 5, 16, 12])
+    """
+
+    def __init__(
+        self,
+        joints: int = 16,
+        *,
+        stacks: int = 2,
+        depth: int = 4,
+        features: int = 256,
+        blocks: int = 1,
+        channels: int = 3,
+        stem: Stem = "bearpaw",
+        uneven: Literal["pad", "refuse"] = "pad",
+        checkpointing: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.joints = check_integer("joints", joints, minimum=1)
+        self.stacks = check_integer("stacks", stacks, minimum=1)
+        self.depth = check_integer("depth", depth, minimum=1, maximum=8)
+        self.features = check_integer("features", features, minimum=4)
+        self.blocks = check_integer("blocks", blocks, minimum=1)
+        self.channels = check_integer("channels", channels, minimum=1)
+        self.stem: Stem = check_choice("stem", stem, ("bearpaw", "newell"))
+        self.uneven = check_choice("uneven", uneven, ("pad", "refuse"))
+        self.checkpointing = checkpointing
+        if features % 4:
+            raise ValueError(f"`features` must be a multiple of 4; got {features}")
+        home = torch.get_default_device()
+        with torch.device("meta"):  # nothing is drawn: the weights come from `generator` below
+            self._build()
+        if home.type != "meta":
+            self.to_empty(device=home)
+            self._initialise(generator)
+
+    def _build(self) -> None:
+        full, half, quarter, count = self.features, self.features // 2, self.features // 4, self.joints
+        middle = full if self.stem == "bearpaw" else half
+        self.conv1 = nn.Conv2d(self.channels, quarter, 7, stride=2, padding=3)
+        self.bn1 = nn.BatchNorm2d(quarter)
+        self.layer1 = _residuals(quarter, half, 1)
+        self.layer2 = _residuals(half, middle, 1)
+        self.layer3 = _residuals(middle, full, 1)
+        stacks, between = range(self.stacks), range(self.stacks - 1)
+        self.hg = nn.ModuleList(Hourglass(self.depth, full, self.blocks) for _ in stacks)
+        self.res = nn.ModuleList(_residuals(full, full, self.blocks) for _ in stacks)
+        self.fc = nn.ModuleList(nn.Sequential(nn.Conv2d(full, full, 1), nn.BatchNorm2d(full)) for _ in stacks)
+        self.score = nn.ModuleList(nn.Conv2d(full, count, 1) for _ in stacks)
+        self.fc_ = nn.ModuleList(nn.Conv2d(full, full, 1) for _ in between)
+        self.score_ = nn.ModuleList(nn.Conv2d(count, full, 1) for _ in between)
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        """Fill all parameters and buffers: PyTorch's own rule for convolutions, drawn from `generator`."""
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                reset_convolution(module, generator)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+
+    @property
+    def multiple(self) -> int:
+        """Sizes divisible by this need no padding."""
+        return int(4 * 2**self.depth)
+
+    @property
+    def config(self) -> dict[str, int | str | bool]:
+        """The arguments that build this network again, without its weights."""
+        names = ("joints", "stacks", "depth", "features", "blocks", "channels", "stem", "uneven", "checkpointing")
+        return {name: getattr(self, name) for name in names}
+
+    def forward(self, images: Tensor, *, last_only: bool = False) -> Tensor:
+        """Return heatmaps ``(N, S, J, H/4, W/4)``, or of the last stack alone, ``(N, 1, J, H/4, W/4)``."""
+        height, width = self._check_input(images)
+        below, right = -height % self.multiple, -width % self.multiple
+        x = F.pad(images, (0, right, 0, below)) if below or right else images
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = self.layer3(self.layer2(F.max_pool2d(self.layer1(x), 2)))
+        scores = []
+        for s in range(self.stacks):
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                x, score = self._recomputed_stage(s, x)
+            else:
+                x, score = self._stage(s, x)
+            if not last_only or s == self.stacks - 1:
+                scores.append(score)
+        heatmaps = torch.stack(scores, dim=1)
+        if below or right:
+            heatmaps = heatmaps[..., : -(-height // 4), : -(-width // 4)]
+        return heatmaps
+
+    def _check_input(self, images: Tensor) -> tuple[int, int]:
+        check_instance("images", images, Tensor)
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            raise ValueError(f"`images` must be (N, {self.channels}, H, W); got shape {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        if self.uneven == "refuse" and (height % self.multiple or width % self.multiple):
+            raise ValueError(
+                f"`images` must have a height and width that are multiples of {self.multiple}; got {height} x {width}"
+            )
+        return height, width
+
+    def _stage(self, s: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run stack `s`: the input of the next stack (for the last one its own features) and the heatmaps."""
+        y = self.res[s](self.hg[s](x))
+        y = F.relu(self.fc[s](y), inplace=True)
+        score = self.score[s](y)
+        if s < self.stacks - 1:
+            y = x + self.fc_[s](y) + self.score_[s](score)
+        return y, score
+
+    def _recomputed_stage(self, s: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        result = checkpoint(
+            self._stage,
+            s,
+            x,
+            use_reentrant=False,
+            preserve_rng_state=False,  # nothing in a stack is random, and the global generator is not ours to read
+            context_fn=lambda: (nullcontext(), _still_statistics(self.hg[s], self.res[s], self.fc[s])),
+        )
+        return cast("tuple[Tensor, Tensor]", result)
+
+
+def _residuals(channels: int, out: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(Bottleneck(channels if b == 0 else out, out // 2, out) for b in range(blocks)))
+
+
+@torch.no_grad()
+def reset_convolution(module: nn.Conv2d, generator: torch.Generator) -> None:
+    """Draw a convolution's weights anew by PyTorch's default rule: uniform within 1 / sqrt(fan in)."""
+    bound = float(module.weight[0].numel()) ** -0.5
+    for parameter in (module.weight, module.bias):
+        if parameter is not None:
+            drawn = torch.rand(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.copy_(drawn.mul_(2.0).sub_(1.0).mul_(bound))
+
+
+@contextmanager
+def _still_statistics(*modules: nn.Module) -> Iterator[None]:
+    """Keep running statistics as they are: the recomputed forward must not count the same batch twice."""
+    norms = [m for module in modules for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [dict(m.named_buffers(recurse=False)) for m in norms]
+    try:
+        for m, buffers in zip(norms, kept, strict=True):
+            for name, value in buffers.items():
+                setattr(m, name, value.clone())
+        yield
+    finally:
+        for m, buffers in zip(norms, kept, strict=True):
+            for name, value in buffers.items():
+                setattr(m, name, value)
+
+
+@torch.no_grad()
+def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
+    """Return a copy for inference whose batch norms are folded into the convolutions before them.
+
+    Of the three norms of a residual the second and third fold; the first one follows a sum and stays. The stem's norm
+    and those after each hourglass fold too. Outputs agree with ``network.eval()`` up to rounding.
+
+    Parameters
+    ----------
+    network : StackedHourglass
+        Stays as it is.
+
+    Returns
+    -------
+    StackedHourglass
+        In eval mode, its parameters without gradients. It cannot be trained further and its state dict has fewer keys.
+
+    Raises
+    ------
+    TypeError
+        If `network` is no `StackedHourglass`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cvkit.pose import StackedHourglass, fold_batch_norm
+    >>> network = StackedHourglass(3, stacks=1, depth=1, features=8).eval()
+    >>> folded = fold_batch_norm(network)
+    >>> x = torch.rand(1, 3, 16, 16)
+    >>> torch.allclose(folded(x), network(x), atol=1e-5)
+    True
+    """
+    check_instance("network", network, StackedHourglass)
+    folded = copy.deepcopy(network).eval().requires_grad_(False)
+    _fold(folded, "conv1", "bn1")
+    for module in folded.modules():
+        if isinstance(module, Bottleneck):
+            _fold(module, "conv1", "bn2")
+            _fold(module, "conv2", "bn3")
+    for pair in folded.fc:
+        _fold(pair, "0", "1")
+    return folded
+
+
+def _fold(parent: nn.Module, convolution: str, norm: str) -> None:
+    """Fold ``parent.norm`` into ``parent.convolution`` in place and put an identity where the norm was."""
+    bn = getattr(parent, norm)
+    if not isinstance(bn, nn.BatchNorm2d):
+        return  # folded before
+    conv = cast("nn.Conv2d", getattr(parent, convolution))
+    assert bn.running_var is not None
+    assert bn.running_mean is not None
+    assert conv.bias is not None
+    scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
+    conv.weight.mul_(scale[:, None, None, None])
+    conv.bias.copy_((conv.bias - bn.running_mean) * scale + bn.bias)
+    setattr(parent, norm, nn.Identity())
