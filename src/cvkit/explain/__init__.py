@@ -8,11 +8,41 @@ from __future__ import annotations
 
 from cvkit.explain import cam, metrics, synthetic
 from cvkit.explain._door import Explanation, explain, explain_many
-from cvkit.explain.activation import GradCAM
+from cvkit.explain._method import Method
+from cvkit.explain.activation import (
+    CAM,
+    FEM,
+    KPCACAM,
+    EigenCAM,
+    EigenGradCAM,
+    ElementWise,
+    FinerCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    RefineCAM,
+    SegXResCAM,
+    ShapleyCAM,
+    SmoothGradCAMPlusPlus,
+    XGradCAM,
+)
 from cvkit.explain.capture import Capture, capture
+from cvkit.explain.gradients import (
+    Deconvnet,
+    FullGrad,
+    GuidedBackprop,
+    GuidedGradCAM,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+)
 from cvkit.explain.listing import LayerInfo, layers
 from cvkit.explain.methods import METHODS
+from cvkit.explain.perturbation import ISCAM, SSCAM, AblationCAM, GroupCAM, ScoreCAM
 from cvkit.explain.targets import (
+    Comparison,
     Contrast,
     DetectedBox,
     EmbeddingSimilarity,
@@ -25,13 +55,43 @@ from cvkit.explain.tokens import Tokens
 from cvkit.imgops import overlay
 
 __all__ = [
+    "CAM",
+    "FEM",
+    "KPCACAM",
+    "EigenCAM",
+    "EigenGradCAM",
+    "ElementWise",
+    "FinerCAM",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
+    "RefineCAM",
+    "SegXResCAM",
+    "ShapleyCAM",
+    "SmoothGradCAMPlusPlus",
+    "XGradCAM",
+    "Deconvnet",
+    "FullGrad",
+    "GuidedBackprop",
+    "GuidedGradCAM",
+    "InputXGradient",
+    "IntegratedGradients",
+    "Saliency",
+    "SmoothGrad",
+    "ISCAM",
+    "SSCAM",
+    "AblationCAM",
+    "GroupCAM",
+    "ScoreCAM",
+    "Method",
     "METHODS",
     "Capture",
+    "Comparison",
     "Contrast",
     "DetectedBox",
     "EmbeddingSimilarity",
     "Explanation",
-    "GradCAM",
     "LayerInfo",
     "LogitPlusLogProbability",
     "Probability",

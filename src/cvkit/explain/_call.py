@@ -6,7 +6,7 @@ layer no graph is built: the hook there starts one. Above it only gradients with
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -135,6 +135,7 @@ class Call:
     _gradients: tuple[Tensor, ...] | None = None
     _scores: Tensor | None = None
     _resolved: Resolved | None = None
+    _leaf_image: Tensor | None = None  # where gradients of the first forward are taken, for methods at the input
     _alone: bool | None = None  # whether a restart from the layer may run the part below it on the batch alone
 
     @property
@@ -162,8 +163,19 @@ class Call:
         elif self.setup.layers or self.calls:
             self._trace_named(full_graph=self.setup.differentiable)
         else:
-            with grad_mode(self.setup.differentiable):
-                self._settle(self._run(self._copied_inputs()))
+            self._trace_input()
+
+    def _trace_input(self) -> None:
+        """Forward without layers, with a graph from the image on where the method wants its gradient."""
+        gradient = self.setup.gradient or self.setup.differentiable
+        with grad_mode(gradient):
+            inputs = self._copied_inputs()
+            if gradient:
+                self._leaf_image = self._leaf(self.image)
+                inputs = self._with_images(self._leaf_image.clone(), 1)
+            output = self._run(inputs)
+            torch.set_grad_enabled(gradient)
+            self._settle(output)
 
     def _settle(self, output: Any) -> None:
         """Keep an output, and resolve the target on it."""
@@ -326,7 +338,7 @@ class Call:
         assert self._scores is not None
         return self._scores
 
-    def _grids(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def grids(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return tensors in the layers' own form as maps."""
         assert self.calls is not None
         return tuple(
@@ -338,7 +350,7 @@ class Call:
     def activations(self) -> tuple[Tensor, ...]:
         """The layers' outputs as maps ``(N, C, *S)``, in at least float32."""
         self.trace()
-        outputs = self._grids(self._outputs)
+        outputs = self.grids(self._outputs)
         return outputs if self.setup.differentiable else tuple(output.detach() for output in outputs)
 
     @property
@@ -347,7 +359,7 @@ class Call:
         self.trace()
         if self._gradients is None:
             self._gradients = self._differentiate(self.scores)
-        return self._grids(self._gradients)
+        return self.grids(self._gradients)
 
     def _differentiate(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the gradients of summed scores at the layers."""
@@ -371,7 +383,8 @@ class Call:
             scores = again.scores
             found: tuple[Tensor | None, ...] = (None,)
             if scores.requires_grad:
-                found = _gradients_of(scores, again._outputs, create_graph=self.setup.differentiable)
+                found = _gradients_of(scores, again._outputs, retain_graph=True, create_graph=self.setup.differentiable)
+            self._output, self._outputs, self._scores = again._output, again._outputs, scores
         for call, gradient in zip(self.calls or (), found, strict=False):
             if gradient is None:
                 raise ValueError(
@@ -387,6 +400,18 @@ class Call:
             torch.zeros_like(output) if gradient is None else gradient
             for output, gradient in zip(self._outputs, found, strict=True)
         )
+
+    def hessian_product(self, gradients: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor, ...]:
+        """Return, for gradients that have a graph, the Hessian times the layers' outputs, layer by layer."""
+        products = []
+        for gradient, output in zip(gradients, self._outputs, strict=True):
+            found: tuple[Tensor | None, ...] = (None,)
+            if gradient.requires_grad:
+                found = torch.autograd.grad(
+                    gradient, output, output.detach(), retain_graph=True, create_graph=create_graph, allow_unused=True
+                )
+            products.append(torch.zeros_like(output) if found[0] is None else found[0])
+        return tuple(products)
 
     # ---------------------------------------------------------------- relatives of this call
 
@@ -405,14 +430,14 @@ class Call:
         inputs = replace_tensor(self.inputs, self.image, image)
         return replace(
             self, inputs=inputs, image=image, target=self.resolved, retain=False, _output=None, _outputs=(),
-            _gradients=None, _scores=None, _alone=None,
+            _gradients=None, _scores=None, _leaf_image=None, _alone=None,
         )  # fmt: skip
 
     def parts(self) -> Iterator[Call]:
         """Yield a call for each sample, sharing this forward; the whole where the target cannot be taken apart."""
         self.trace()
         assert self._scores is not None
-        if self.rows == 1 or not self.resolved.sliceable:
+        if self.rows <= 1 or not self.resolved.sliceable:
             yield self
             return
         for i in range(self.rows):
@@ -428,12 +453,12 @@ class Call:
 
     # ---------------------------------------------------------------- altered copies
 
-    def copies_per_pass(self, row: Tensor) -> int:
+    def copies_per_pass(self, row: Tensor, most: int = _MOST_ROWS_PER_PASS) -> int:
         """Return how many altered copies of the batch go through the model at once, from one copy of it."""
         rows = self.setup.chunk
         if rows is None:
             per_row = max(1, row.nbytes // max(self.rows, 1))
-            rows = max(1, min(_MOST_ROWS_PER_PASS, _BYTES_PER_PASS // per_row))
+            rows = max(1, min(most, _BYTES_PER_PASS // per_row))
         return max(1, rows // max(self.rows, 1))
 
     def _grouped_scores(self, output: Any, copies: int) -> Tensor:
@@ -448,32 +473,81 @@ class Call:
 
     def _repeated_inputs(self, copies: int) -> Any:
         """Return the inputs, `copies` whole batches one after the other."""
+        return self._with_images(self.image.repeat(copies, *[1] * (self.image.dim() - 1)), copies)
+
+    def _with_images(self, images: Tensor, copies: int) -> Any:
+        """Return the inputs with other images ``(copies * N, C, *S)``; what else has N rows is repeated."""
+        if self.inputs is self.image:
+            return images
         rows = self.rows
-        return map_tensors(
-            lambda t: t.repeat(copies, *[1] * (t.dim() - 1)) if t.dim() and t.shape[0] == rows else t.clone(),
-            self.inputs,
-        )
+
+        def repeated(tensor: Tensor) -> Tensor:
+            if tensor is self.image:
+                return images
+            if copies > 1 and tensor.dim() and tensor.shape[0] == rows:
+                return tensor.repeat(copies, *[1] * (tensor.dim() - 1))
+            return tensor.clone()
+
+        return map_tensors(repeated, self.inputs)
 
     def scores_of_images(self, images: Tensor) -> Tensor:
-        """Return the scores ``(K, N)`` of altered images ``(K, N, C, *S)``, without a graph."""
+        """Return the scores ``(K, N)`` of altered images ``(K, N, C, *S)``, without a graph.
+
+        The images may be written into by the model.
+        """
         copies = images.shape[0]
-        flat = images.flatten(0, 1)
-        if flat is images or flat.data_ptr() == self.image.data_ptr():
-            flat = flat.clone()
-        tree: Any = flat
-        if self.inputs is not self.image:
-            rest = replace_tensor(self.inputs, self.image, flat)
-            rows = self.rows
-            tree = map_tensors(
-                lambda t: (
-                    t
-                    if t is flat
-                    else (t.repeat(copies, *[1] * (t.dim() - 1)) if t.dim() and t.shape[0] == rows else t.clone())
-                ),
-                rest,
-            )
         with grad_mode(enabled=False):
-            return self._grouped_scores(self._run(tree), copies)
+            output = self._run(self._with_images(images.flatten(0, 1), copies))
+            return self._grouped_scores(output, copies)
+
+    def _leaf(self, image: Tensor) -> Tensor:
+        """Return an image to take gradients at."""
+        if self.setup.differentiable and image.requires_grad:
+            return image
+        return image.detach().requires_grad_()
+
+    @property
+    def image_gradient(self) -> Tensor:
+        """The gradient ``(N, C, *S)`` of the scores with respect to the image, of the first forward."""
+        self.trace()
+        assert self._leaf_image is not None
+        return self._at_image(self.scores, self._leaf_image)
+
+    def _at_image(self, scores: Tensor, image: Tensor, more: Sequence[Tensor] = ()) -> Tensor:
+        """Return the gradient at the image."""
+        return self._at_image_and(scores, image, more)[0]
+
+    def _at_image_and(
+        self, scores: Tensor, image: Tensor, more: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """Return the gradients at the image and at other tensors."""
+        if not scores.requires_grad:
+            raise ValueError("the scores do not depend on the input through a graph (is the output detached?)")
+        create = self.setup.differentiable
+        found = _gradients_of(scores, (image, *more), create_graph=create, retain_graph=self.retain)
+        return _at_least_float(torch.zeros_like(image) if found[0] is None else found[0]), found[1:]
+
+    def image_gradients(
+        self, images: Tensor, rule: AbstractContextManager[object] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores ``(K, N)`` of images ``(K, N, C, *S)`` and their gradients, the forward inside `rule`."""
+        scores, gradients, _ = self.image_gradients_and(images, rule or nullcontext(), tuple)
+        return scores, gradients
+
+    def image_gradients_and(
+        self, images: Tensor, rule: AbstractContextManager[object], more: Callable[[], Sequence[Tensor]]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+        """As `image_gradients`, with the gradients at other tensors that the forward brings about."""
+        self.trace()
+        copies = images.shape[0]
+        with grad_mode(enabled=True):
+            leaf = self._leaf(images)
+            with rule:
+                output = self._run(self._with_images(leaf.flatten(0, 1).clone(), copies))
+            torch.set_grad_enabled(True)
+            scores = self._grouped_scores(output, copies)
+            gradients, others = self._at_image_and(scores, leaf, more())
+        return scores, gradients, others
 
     def scores_from_layer(self, which: int, maps: Tensor) -> Tensor:
         """Return the scores ``(K, N)`` of altered activations ``(K, N, C, *S)`` of one layer, without a graph.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cvkit._checks import check_choice, check_instance, check_integer, shown
 from cvkit.explain._call import Attribution, Call, LayerCall, Setup, grad_mode
 from cvkit.explain._layers import LayerLike, resolve_layers
-from cvkit.explain._maps import FUSIONS, NORMALIZATIONS, Fusion, Normalization, fuse_maps, normalize_maps
+from cvkit.explain._maps import FUSIONS, NORMALIZATIONS, Fusion, Normalization, fuse_maps, normalize_maps, per_sample
 from cvkit.explain._state import preserved, unwrap
 from cvkit.explain._tree import first_tensor, map_tensors, replace_tensor, take_rows
 from cvkit.explain.methods import resolve_method
@@ -53,7 +53,7 @@ class Explanation:
         Names of the layers.
     degenerate : Tensor of shape (N,)
         bool: nothing to show. The raw map has no positive part worth the name (or no range, by the normalisation), or
-        is not finite.
+        the map or the score is not finite.
     delta : Tensor of shape (N,), or None
         For methods with a completeness axiom (integrated gradients, FullGrad): how far the attributions' sum is from
         what it should be.
@@ -168,7 +168,7 @@ def _size_of(size: object, spatial: tuple[int, ...]) -> tuple[int, ...] | Litera
 
 def _seeds(method: Method, rows: int, generator: torch.Generator | None) -> tuple[int, ...]:
     """Return one seed a sample; only methods with randomness advance the generator."""
-    if not method.random:
+    if not method.traits.random:
         return ()
     if generator is None:
         generator = torch.Generator().manual_seed(_SEED)
@@ -184,7 +184,7 @@ def _request(
     layer: LayerLike | Sequence[LayerLike] | None,
     normalize: Normalization | None,
     size: Literal["input", "layer"] | Sequence[int],
-    fuse: Fusion,
+    fuse: Fusion | None,
     tokens: Tokens | None,
     select: Select | None,
     forward: Callable[[nn.Module, Any], Any] | None,
@@ -200,7 +200,9 @@ def _request(
     model = unwrap(check_instance("model", model, nn.Module, "a torch.nn.Module"))
     chosen = resolve_method(method)
     image = image_of(inputs)
-    check_choice("fuse", fuse, FUSIONS)
+    traits = chosen.traits
+    if fuse is not None:
+        check_choice("fuse", fuse, FUSIONS)
     check_choice("mode", mode, ("eval", "as-is"))
     if normalize is not None:
         check_choice("normalize", normalize, NORMALIZATIONS)
@@ -212,33 +214,33 @@ def _request(
         check_instance("tokens", tokens, Tokens)
     if occurrence is not None:
         occurrence = check_integer("occurrence", occurrence)
-    if differentiable and not chosen.differentiable:
+    if differentiable and not traits.differentiable:
         raise ValueError(
             f"`differentiable` is not for {type(chosen).__name__}: its maps come from scores without a graph"
         )
-    if layer is not None and not chosen.layered:
+    if layer is not None and not traits.layered:
         raise ValueError(f"`layer` is not for {type(chosen).__name__}, which works on the input; got {shown(layer)}")
     layers = None if layer is None else resolve_layers(model, layer)
     spatial = tuple(image.shape[2:])
     setup = Setup(
         model=model,
         forward=usable_forward(model, forward),
-        layers=layers if chosen.layered else {},
+        layers=layers if traits.layered else {},
         autocast=_autocast_factory(image.device, precision),
         spatial=spatial,
-        layer_count=chosen.layer_count,
+        layer_count=traits.layer_count,
         select=select,
         tokens=tokens,
         occurrence=occurrence,
         chunk=chunk,
         differentiable=bool(differentiable),
         progress=bool(progress),
-        gradient=chosen.gradient,
+        gradient=traits.gradient,
     )
     several = layer is not None and not isinstance(layer, str | nn.Module)
     return _Request(
         method=chosen, setup=setup, inputs=inputs, image=image, size=_size_of(size, spatial),
-        normalize=normalize or chosen.normalize, fuse=fuse, several=several,
+        normalize=normalize or traits.normalize, fuse=fuse or traits.fuse, several=several,
         seeds=_seeds(chosen, image.shape[0], generator), evaluate=mode == "eval",
     )  # fmt: skip
 
@@ -325,13 +327,16 @@ def _explanation(request: _Request, found: Sequence[_Found]) -> Explanation:
     size = tuple(raw[0].shape[1:]) if request.size == "layer" else request.size
     shown_maps = [normalize_maps(one, size, request.normalize) for one in raw]
     maps = fuse_maps([one for one, _ in shown_maps], request.fuse)
-    nothing = torch.stack([degenerate for _, degenerate in shown_maps]).all(0)
+    scores = _present(_joined([one.scores for one in found]))
+    lost = ~torch.isfinite(scores.detach())  # a score that is no number explains nothing
+    nothing = torch.stack([degenerate for _, degenerate in shown_maps]).all(0) | lost
+    maps = torch.where(per_sample(lost, maps), torch.zeros_like(maps), maps)
     return Explanation(
         maps=maps.float(),
         raw=raw if request.several or count > 1 else raw[0],
         attributions=_joined([one.attribution.attributions for one in found]),
         logits=_joined([one.logits for one in found]),
-        scores=_present(_joined([one.scores for one in found])),
+        scores=scores,
         target=_joined([one.index for one in found]),
         layer=tuple(call.name for call in found[0].calls),
         degenerate=nothing,
@@ -384,7 +389,7 @@ def explain(
     layer: LayerLike | Sequence[LayerLike] | None = None,
     normalize: Normalization | None = None,
     size: Literal["input", "layer"] | Sequence[int] = "input",
-    fuse: Fusion = "mean",
+    fuse: Fusion | None = None,
     tokens: Tokens | None = None,
     select: Select | None = None,
     forward: Callable[[nn.Module, Any], Any] | None = None,
@@ -425,8 +430,9 @@ def explain(
         sign.
     size : {'input', 'layer'} or sequence of int, default 'input'
         Size of the maps.
-    fuse : {'mean', 'max', 'product', 'tanh-max'}
-        How the maps of several layers become one, after each is normalised.
+    fuse : {'mean', 'max', 'product', 'tanh-max'}, optional
+        How the maps of several layers become one, after each is normalised; without it the method's own way, which is
+        the mean but for LayerCAM and RefineCAM.
     tokens : Tokens, optional
         How activations hold a grid, for transformers; without it, token sequences are read by the input's size and a
         square patch.
@@ -497,7 +503,7 @@ def explain_many(
     layer: LayerLike | Sequence[LayerLike] | None = None,
     normalize: Normalization | None = None,
     size: Literal["input", "layer"] | Sequence[int] = "input",
-    fuse: Fusion = "mean",
+    fuse: Fusion | None = None,
     tokens: Tokens | None = None,
     select: Select | None = None,
     forward: Callable[[nn.Module, Any], Any] | None = None,

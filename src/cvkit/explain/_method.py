@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,29 +13,68 @@ from torch import Tensor
 from cvkit.explain._call import Attribution, Call
 
 if TYPE_CHECKING:
-    from cvkit.explain._maps import Normalization
+    from cvkit.explain._maps import Fusion, Normalization
 
-__all__ = ["ActivationMethod", "FunctionMethod", "MapFunction", "Method", "noise_generators"]
+__all__ = [
+    "ActivationMethod",
+    "FunctionMethod",
+    "InputMethod",
+    "MapFunction",
+    "Method",
+    "Traits",
+    "draw_normal",
+    "noise_generators",
+]
 
 MapFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A user's own method: activations and gradients ``(N, C, *S)`` to raw maps ``(N, *S)``."""
 
 
-class Method(ABC):
-    """A way to explain. Objects are frozen and hold constants only."""
+@dataclass(frozen=True)
+class Traits:
+    """What a method needs, and how its maps are shown.
 
-    normalize: ClassVar[Normalization] = "max"
-    """How raw maps become maps in [0, 1], unless the caller says otherwise."""
-    layered: ClassVar[bool] = True
-    """Whether it works at layers of the model (otherwise at its input)."""
-    layer_count: ClassVar[int] = 1
-    """How many layers it takes where none is named."""
-    gradient: ClassVar[bool] = True
-    """Whether it takes gradients at layers."""
-    random: ClassVar[bool] = False
-    """Whether it draws random numbers."""
-    differentiable: ClassVar[bool] = True
-    """Whether its maps can carry a graph."""
+    Attributes
+    ----------
+    normalize : str
+        How raw maps become maps in [0, 1], unless the caller says otherwise.
+    fuse : str
+        How the maps of several layers become one, unless the caller says otherwise.
+    layered : bool
+        Whether it works at layers of the model (otherwise at its input).
+    layer_count : int
+        How many layers it takes where none is named.
+    gradient : bool
+        Whether it takes gradients: at layers, or of the first forward at the input.
+    random : bool
+        Whether it draws random numbers.
+    differentiable : bool
+        Whether its maps can carry a graph.
+    """
+
+    normalize: Normalization = "max"
+    fuse: Fusion = "mean"
+    layered: bool = True
+    layer_count: int = 1
+    gradient: bool = True
+    random: bool = False
+    differentiable: bool = True
+
+
+class Method(ABC):
+    """A way to explain. Objects are frozen and hold constants only.
+
+    Examples
+    --------
+    >>> from cvkit.explain import METHODS, Method
+    >>> isinstance(METHODS["gradcam"], Method)
+    True
+    """
+
+    @property
+    def traits(self) -> Traits:
+        """What the method needs."""
+        return Traits()
 
     @abstractmethod
     def attribute(self, call: Call) -> Attribution:
@@ -52,8 +91,30 @@ class ActivationMethod(Method):
     def attribute(self, call: Call) -> Attribution:
         """Return the raw maps of all layers of a call."""
         activations = call.activations
-        gradients = call.gradients if self.gradient else activations  # what is not asked for is not computed
+        gradients = call.gradients if self.traits.gradient else activations  # what is not asked for is not computed
         return Attribution(tuple(self.map(A, g) for A, g in zip(activations, gradients, strict=True)))
+
+
+class InputMethod(Method):
+    """A method that gives every input value a signed attribution."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the method needs."""
+        return Traits(normalize="abs", layered=False)
+
+    @abstractmethod
+    def input_attributions(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """Return attributions ``(N, C, *S)``, and the completeness gap ``(N,)`` where there is one."""
+
+    def reduce(self, attributions: Tensor) -> Tensor:
+        """Return the raw map ``(N, *S)`` of attributions: by default their largest magnitude over the channels."""
+        return attributions.abs().amax(1)
+
+    def attribute(self, call: Call) -> Attribution:
+        """Return the raw map of a call."""
+        attributions, delta = self.input_attributions(call)
+        return Attribution((self.reduce(attributions),), attributions, delta)
 
 
 @dataclass(frozen=True)
@@ -64,7 +125,7 @@ class FunctionMethod(ActivationMethod):
 
     def map(self, A: Tensor, g: Tensor) -> Tensor:
         """Return the function's value, checked."""
-        raw = self.function(A, g)
+        raw: object = self.function(A, g)
         if not isinstance(raw, Tensor):
             raise TypeError(f"`method` must return a tensor (N, *S); got {type(raw).__name__}")
         if raw.shape != (A.shape[0], *A.shape[2:]):
@@ -83,3 +144,10 @@ def draw_normal(generators: list[torch.Generator], like: Tensor) -> Tensor:
         return torch.zeros_like(like)
     rows = [torch.randn(like.shape[1:], generator=g, dtype=torch.float32) for g in generators]
     return torch.stack(rows).to(like)
+
+
+def value_range(image: Tensor) -> Tensor:
+    """Return the range of each sample's values, ``(N, 1, ...)``: what noise is measured by."""
+    flat = image.detach().flatten(1)
+    span = flat.amax(1) - flat.amin(1) if flat.shape[0] else flat.sum(1)
+    return span.view(-1, *[1] * (image.dim() - 1))

@@ -23,6 +23,7 @@ __all__ = [
     "eigengradcam",
     "elementwise",
     "fem",
+    "from_moments",
     "gradcam",
     "gradcam_plus_plus",
     "hirescam",
@@ -227,11 +228,31 @@ def smooth_gradcam_plus_plus(A: Tensor, gradients: Tensor) -> Tensor:
             f"`gradients` must have shape (K, {', '.join(map(str, A.shape))}); got {tuple(gradients.shape)}"
         )
     g = gradients.to(A.dtype)
-    return _from_moments(A, g.mean(0), g.pow(2).mean(0), g.pow(3).mean(0))
+    return from_moments(A, g.mean(0), g.pow(2).mean(0), g.pow(3).mean(0))
 
 
-def _from_moments(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
-    """Return the map of Smooth Grad-CAM++ from the mean first, second and third derivatives."""
+def from_moments(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+    r"""Smooth Grad-CAM++ from the derivatives' means, for those who do not keep all copies.
+
+    Parameters
+    ----------
+    A : Tensor of shape (N, C, \*S)
+        Activations of the clean input.
+    first, second, third : Tensor of shape (N, C, \*S)
+        Means over the copies of the gradients, their squares and their cubes.
+
+    Returns
+    -------
+    Tensor of shape (N, \*S)
+        The raw map.
+
+    Examples
+    --------
+    >>> import torch
+    >>> A, g = torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[0.5, -1.0]]])
+    >>> from_moments(A, g, g**2, g**3)
+    tensor([[0.1250, 0.3750]])
+    """
     denominator = 2.0 * second + A.sum(_spatial(A), keepdim=True) * third
     counts = (second > 0) & (denominator > 0)
     alpha = torch.where(
@@ -600,8 +621,9 @@ def fem(A: Tensor, *, k: float = 2.0) -> Tensor:
     k = check_interval("k", k, 0.0)
     axes = _spatial(A)
     mean = A.mean(axes, keepdim=True)
-    deviation = A.var(axes, correction=0, keepdim=True).sqrt()
-    rare = (mean + k * deviation <= A) & (deviation > 0)
+    deviation = (A - mean).square().mean(axes, keepdim=True).sqrt()
+    varies = deviation > torch.finfo(A.dtype).eps * mean.abs()  # not only by rounding
+    rare = (mean + k * deviation <= A) & varies
     return (mean * rare).sum(1)
 
 

@@ -118,10 +118,10 @@ class Capture:
         activation = self.activation(name, occurrence)
         if not all(tensor.requires_grad for tensor in [scores, activation]):
             raise ValueError("`scores` must come from a forward that ran with grad mode on, inside the capture block")
-        (gradient,) = torch.autograd.grad(
-            scores.sum(), activation, retain_graph=True, create_graph=create_graph, allow_unused=True
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(
+            scores, activation, torch.ones_like(scores), retain_graph=True, create_graph=create_graph, allow_unused=True
         )
-        return torch.zeros_like(activation) if gradient is None else gradient
+        return torch.zeros_like(activation) if found[0] is None else found[0]
 
 
 def pick_call(name: str, shapes: Sequence[tuple[int, ...]], occurrence: int | None) -> int:

@@ -7,14 +7,77 @@ from typing import TYPE_CHECKING
 
 from cvkit._checks import shown
 from cvkit.explain._method import FunctionMethod, MapFunction, Method
-from cvkit.explain.activation import GradCAM
+from cvkit.explain.activation import (
+    CAM,
+    FEM,
+    KPCACAM,
+    EigenCAM,
+    EigenGradCAM,
+    ElementWise,
+    FinerCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    RefineCAM,
+    SegXResCAM,
+    ShapleyCAM,
+    SmoothGradCAMPlusPlus,
+    XGradCAM,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+from cvkit.explain.gradients import (
+    Deconvnet,
+    FullGrad,
+    GuidedBackprop,
+    GuidedGradCAM,
+    InputXGradient,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+)
+from cvkit.explain.perturbation import ISCAM, SSCAM, AblationCAM, GroupCAM, ScoreCAM
 
 __all__ = ["METHODS", "resolve_method"]
 
-METHODS: Mapping[str, Method] = MappingProxyType({"gradcam": GradCAM()})
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "cam": CAM(),
+        "gradcam": GradCAM(),
+        "gradcam++": GradCAMPlusPlus(),
+        "smoothgradcam++": SmoothGradCAMPlusPlus(),
+        "xgradcam": XGradCAM(),
+        "hirescam": HiResCAM(),
+        "elementwise": ElementWise(),
+        "layercam": LayerCAM(),
+        "eigencam": EigenCAM(),
+        "eigengradcam": EigenGradCAM(),
+        "kpcacam": KPCACAM(),
+        "fem": FEM(),
+        "segxrescam": SegXResCAM(),
+        "shapleycam": ShapleyCAM(),
+        "finercam": FinerCAM(),
+        "refinecam": RefineCAM(),
+        "ablationcam": AblationCAM(),
+        "scorecam": ScoreCAM(),
+        "scorecam-class": ScoreCAM(softmax="class"),
+        "sscam": SSCAM(),
+        "iscam": ISCAM(),
+        "groupcam": GroupCAM(),
+        "fullgrad": FullGrad(),
+        "saliency": Saliency(),
+        "inputxgradient": InputXGradient(),
+        "integratedgradients": IntegratedGradients(),
+        "smoothgrad": SmoothGrad(),
+        "vargrad": SmoothGrad(kind="var"),
+        "squaregrad": SmoothGrad(kind="square"),
+        "guidedbackprop": GuidedBackprop(),
+        "deconvnet": Deconvnet(),
+        "guidedgradcam": GuidedGradCAM(),
+    }
+)
 """Methods with their default constants, by the names that ``method=`` takes."""
 
 

@@ -21,6 +21,7 @@ from cvkit._types import Array
 from cvkit.explain._tree import children, first_tensor, floating
 
 __all__ = [
+    "Comparison",
     "Contrast",
     "DetectedBox",
     "EmbeddingSimilarity",
@@ -222,6 +223,43 @@ class Contrast(Target):
 
 
 @dataclass(frozen=True)
+class Comparison(Target):
+    """A class against the mean of several others, which may differ from sample to sample.
+
+    Parameters
+    ----------
+    index : int, Tensor of shape (N,) or sequence of int
+        The class that speaks for.
+    others : Tensor of shape (N, R)
+        The classes that speak against.
+    weight : float, default 1.0
+        How much their mean counts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Comparison(0, torch.tensor([[1, 2]]), 0.5)(torch.tensor([[3.0, 1.0, 3.0]]))
+    tensor([2.])
+    """
+
+    index: Index
+    others: Tensor
+    weight: float = 1.0
+
+    def __call__(self, output: Any) -> Tensor:
+        """Return the scores ``(N,)`` of logits ``(N, K)``."""
+        logits = _per_class(output, "Comparison")
+        score = _ClassScore(self.index)(logits)
+        if self.others.shape[1] == 0:
+            return score
+        return score - self.weight * logits.gather(1, self.others.to(logits.device)).mean(1)
+
+    def rows(self, start: int, stop: int) -> Comparison:
+        """Return the target of some of the samples."""
+        return replace(self, index=_rows_of(self.index, start, stop), others=self.others[start:stop])
+
+
+@dataclass(frozen=True)
 class Region(Target):
     """Segmentation: the logits of a class summed over a region (Seg-Grad-CAM).
 
@@ -386,6 +424,11 @@ class Resolved:
     function: Target | Callable[[Any], Tensor]
     select: Select | None
     index: Tensor | None
+
+    @property
+    def of_class(self) -> bool:
+        """Whether a class of logits ``(N, K)`` is explained, by its logit."""
+        return isinstance(self.function, _ClassScore)
 
     @property
     def sliceable(self) -> bool:
