@@ -287,7 +287,8 @@ ONE = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize("note", [
     "no json", "[]", "3", "[" * 5000, '{"strides": []}', '{"strides": {"x": [1]}}', '{"strides": {"w": [1]}}',
     '{"strides": {"w": ["2", 1]}}', '{"strides": {"w": [2, -1]}}', '{"strides": {"w": [0, 0]}}',
-    '{"strides": {"w": [2, 1000000000000]}}', '{"strides": {"w": [1e99, 1]}}', '{"strides": {"w": [9%s, 1]}}'.replace("%s", "0" * 30),
+    '{"strides": {"w": [2, 1000000000000]}}', '{"strides": {"w": [1e99, 1]}}',
+    '{"strides": {"w": [999999999999999999999999999999, 1]}}',
     '{"ties": {"a": "b"}}', '{"ties": {"w": "w"}}', '{"ties": {"a": 3}}', '{"ties": {"a": "b", "b": "a"}}',
 ])  # fmt: skip
 def test_forged_notes_are_refused(tmp_path, note):
