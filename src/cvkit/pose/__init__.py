@@ -64,6 +64,7 @@ from cvkit.pose.metrics import (
 )
 from cvkit.pose.predict import Estimator, Prediction
 from cvkit.pose.preprocess import Preprocess
+from cvkit.pose.published import load_published
 from cvkit.pose.skeleton import Skeleton
 from cvkit.pose.skeletons import (
     AFLW19,
@@ -84,6 +85,7 @@ __all__ = [
     # Networks
     "StackedHourglass",
     "fold_batch_norm",
+    "load_published",
     # Codecs
     "Codec",
     "GaussianCodec",

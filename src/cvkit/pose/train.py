@@ -323,7 +323,7 @@ class _Step:
         result = training.update(state, "network", loss, clip=self.recipe.clip)
         if "network" in state.averages:
             decay = training.half_life_decay(
-                state.batch_size, half_life=min(self.recipe.half_life, state.images / 10 + 1)
+                state.batch_size, half_life=min(self.recipe.half_life, state.images / 20 + 1)
             )
             state.averages["network"].update(network, decay=decay)
         row: dict[str, Tensor | float] = {"loss": result.loss, "gradient_norm": result.gradient_norm, "rate": rate}
