@@ -223,6 +223,17 @@ def test_a_channels_last_network_is_stored_too(sampler, tmp_path):
     assert torch.equal(again.sample(NAMES, 3), sampler.sample(NAMES, 3))
 
 
+def test_half_precision_takes_half_the_room_and_changes_little(sampler, tmp_path):
+    sampler.save(tmp_path / "whole.safetensors")
+    sampler.save(tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / name).stat().st_size for name in ("whole.safetensors", "half.safetensors")]
+    assert sizes[1] < 0.6 * sizes[0]
+    again = gan.Sampler.load(tmp_path / "half.safetensors")
+    assert all(value.dtype == torch.float32 for value in again.network.parameters())
+    difference = again.sample(NAMES, 3).int() - sampler.sample(NAMES, 3).int()
+    assert difference.abs().max() <= 2
+
+
 def test_names_of_any_script_survive(tmp_path):
     sampler = gan.Sampler(gan.Generator(2, width=4), ["Eiffelturm", "\u732b <b>\n"], 64)
     sampler.save(tmp_path / "s.safetensors")

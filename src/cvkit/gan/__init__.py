@@ -5,11 +5,13 @@ Only networks, losses and penalties see images in [-1, 1]; data sets, samples an
 
 from __future__ import annotations
 
-from cvkit.gan import datasets
+from cvkit.gan import datasets, metrics
 from cvkit.gan.augment import DiffAugment
+from cvkit.gan.cleaning import CleaningReport, clean, cross_fit, dropped_sheet, select_instances
 from cvkit.gan.conditioning import ClassProjection, ConditionalBatchNorm2d
 from cvkit.gan.datasets import quickdraw
 from cvkit.gan.draw import sample_sheet
+from cvkit.gan.duplicates import find_copies
 from cvkit.gan.judge import Judge, SketchClassifier, robustness, train_classifier
 from cvkit.gan.losses import (
     LOSSES,
@@ -25,10 +27,12 @@ from cvkit.gan.losses import (
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
+from cvkit.gan.metrics import Evaluation, evaluate
 from cvkit.gan.monitor import diagnose, within_class_spread
 from cvkit.gan.nets import Discriminator, Generator
 from cvkit.gan.penalties import gradient_penalty, r1_penalty, r2_penalty, smoothness_penalty
 from cvkit.gan.presets import PRESETS, Preset, preset
+from cvkit.gan.pretrained import pretrained_judge
 from cvkit.gan.ranges import to_signed, to_uint8
 from cvkit.gan.sample import Sampler, truncated_normal
 from cvkit.gan.step import gan_step
@@ -39,16 +43,23 @@ __all__ = [
     "PRESETS",
     "AdversarialLoss",
     "ClassProjection",
+    "CleaningReport",
     "ConditionalBatchNorm2d",
     "DiffAugment",
     "Discriminator",
+    "Evaluation",
     "Generator",
     "Judge",
     "Preset",
     "Sampler",
     "SketchClassifier",
+    "clean",
+    "cross_fit",
     "datasets",
     "diagnose",
+    "dropped_sheet",
+    "evaluate",
+    "find_copies",
     "fit",
     "gan_step",
     "gradient_penalty",
@@ -56,9 +67,11 @@ __all__ = [
     "hinge_generator_loss",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
+    "metrics",
     "non_saturating_discriminator_loss",
     "non_saturating_generator_loss",
     "preset",
+    "pretrained_judge",
     "quickdraw",
     "r1_penalty",
     "r2_penalty",
@@ -66,6 +79,7 @@ __all__ = [
     "relativistic_generator_loss",
     "robustness",
     "sample_sheet",
+    "select_instances",
     "smoothness_penalty",
     "to_signed",
     "to_uint8",

@@ -75,7 +75,7 @@ class Preset:
     latent_size: int = 64
     generator_width: int = 64
     generator_max_width: int = 128
-    generator_blocks: int = 0
+    generator_blocks: int = 1
     headroom: float = 1.1
     discriminator_width: int = 32
     discriminator_max_width: int = 128
@@ -85,13 +85,13 @@ class Preset:
     r2: float = 1.0
     gradient_penalty: float = 0.0
     penalty_interval: int = 4
-    generator_rate: float = 1e-3
-    discriminator_rate: float = 1e-3
+    generator_rate: float = 2e-3
+    discriminator_rate: float = 2e-3
     betas: tuple[float, float] = (0.0, 0.99)
     rate_share: float = 0.1
-    horizon: int = 1_000_000
+    horizon: int = 500_000
     warmup: int = 6_400
-    half_life: int = 5_000
+    half_life: int = 10_000
     half_life_ramp: float = 0.1
     augment: DiffAugment = field(default_factory=lambda: DiffAugment(translation=0.0))
     batch_size: int = 64

@@ -16,7 +16,7 @@ from torch import nn
 
 from cvkit._checks import check_instance, check_integer, check_interval, shown
 from cvkit._errors import WeightsError
-from cvkit.gan.nets.generator import Generator
+from cvkit.gan.nets.generator import Generator, at_least_float32
 from cvkit.gan.presets import Preset
 from cvkit.gan.ranges import to_uint8
 from cvkit.training import find_checkpoint, read_document, read_tensors
@@ -350,20 +350,24 @@ class Sampler:
             with torch.device("meta"):
                 network = Generator(**description["generator"])
             sampler = Sampler(network, tuple(description["names"]), description["latent_size"], preset)
+            tensors = {name: at_least_float32(value) for name, value in tensors.items()}
             _check_fit(network, tensors)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise WeightsError(f"{source}: {error}") from error
-        network.load_state_dict(dict(tensors), assign=True)
+        network.load_state_dict(tensors, assign=True)
         network.eval().requires_grad_(False)
         return sampler
 
-    def save(self, path: StrPath) -> None:
+    def save(self, path: StrPath, *, half: bool = False) -> None:
         """Store the sampler in one file: safetensors with the description beside the tensors.
 
         Parameters
         ----------
         path : str or path-like
             Where to; by convention the name ends in ``.safetensors``.
+        half : bool, default False
+            Round weights to float16: half the size, and samples that differ by a grey level here and there. They are
+            float32 again once loaded.
 
         Raises
         ------
@@ -372,7 +376,10 @@ class Sampler:
         WeightsError
             If the file can't be written. An older file stays as it was then.
         """
-        save_tensors(path, self.network.state_dict(), metadata={"sampler": json.dumps(self.describe())})
+        tensors: dict[str, torch.Tensor] = self.network.state_dict()
+        if half:
+            tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        save_tensors(path, tensors, metadata={"sampler": json.dumps(self.describe())})
 
     @staticmethod
     def load(path: StrPath) -> Sampler:
