@@ -209,7 +209,7 @@ def check_same_kind(first: Unpacked, second: Unpacked) -> None:
     """Raise unless two images agree in kind, dtype, device, shape, channels and range."""
     for what, a, b in (
         ("kind", first.kind, second.kind),
-        ("mode", getattr(first.source, "mode", ""), getattr(second.source, "mode", "")),
+        ("mode", _mode(first), _mode(second)),
         ("dtype", first.dtype, second.dtype),
         ("device", str(getattr(first.source, "device", "")), str(getattr(second.source, "device", ""))),
     ):
@@ -226,6 +226,10 @@ def check_same_kind(first: Unpacked, second: Unpacked) -> None:
         raise ValueError(f"`{second.name}` must have the size of `{first.name}`, {described[0]}; got {described[1]}")
     if (first.low, first.high) != (second.low, second.high):
         raise ValueError(f"`{second.name}` must have the range of `{first.name}`; got {(second.low, second.high)}")
+
+
+def _mode(opened: Unpacked) -> str:
+    return opened.source.mode if isinstance(opened.source, PILModule.Image) else ""
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:
@@ -304,7 +308,8 @@ def _unpack_pillow(
         target = _CONVERSIONS.get(mode, "RGB")
         if mode == "P" and "transparency" in image.info:
             target = "RGBA"
-        raise TypeError(f"`{name}` of Pillow mode {mode!r} holds no plain colours; use `{name}.convert({target!r})`")
+        way = "`PIL.ImageCms.profileToProfile`" if mode == "LAB" else f"`{name}.convert({target!r})`"
+        raise TypeError(f"`{name}` of Pillow mode {mode!r} holds no plain colours; use {way}")
     if channel_axis is not None:
         raise ValueError(f"`channel_axis` is for arrays and tensors; `{name}` is a Pillow image of mode {mode!r}")
     colors, has_alpha, dtype = _MODES[mode]

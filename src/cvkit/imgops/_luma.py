@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from cvkit.imgops._kinds import Unpacked, is_tensor, working
+from cvkit.imgops._kinds import Unpacked, working
 
 if TYPE_CHECKING:
     from cvkit._types import Array, ArrayLike
@@ -29,9 +29,9 @@ def luma_plane(opened: Unpacked) -> ArrayLike:
     """
     color = opened.color
     if opened.colors == 1:
-        return working(color)
+        return color if opened.integer else working(color).clip(opened.low, opened.high)
     if not opened.integer:
-        color = working(color)
+        color = working(color).clip(opened.low, opened.high)
         return cast("ArrayLike", 0.299 * color[:, 0:1] + 0.587 * color[:, 1:2] + 0.114 * color[:, 2:3])
     array = cast("Array", color)
     count, _, height, width = array.shape
@@ -56,14 +56,10 @@ def moved(opened: Unpacked, before: ArrayLike, after: ArrayLike) -> ArrayLike:
     `before` and `after` are (N, 1, H, W) of the dtype of `luma_plane`.
     """
     color = opened.color
-    if is_tensor(color):
-        return (working(color) + (after - before)).clip(opened.low, opened.high)
-    array = cast("Array", color)
     if not opened.integer:
-        found: ArrayLike = np.clip(
-            cast("Array", working(array)) + (cast("Array", after) - before), opened.low, opened.high
-        )
-        return found
+        inside = working(color).clip(opened.low, opened.high)
+        return cast("ArrayLike", (inside + (after - before)).clip(opened.low, opened.high))
+    array = cast("Array", color)
     result = np.empty_like(array)
     count, _, height, width = array.shape
     step = max(1, _ROWS // max(width, 1))

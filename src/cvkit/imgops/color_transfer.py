@@ -105,13 +105,16 @@ def transfer_color(
     check_choice("space", space, (None, *_SPACES))
     strength = check_interval("strength", strength, 0.0, 1.0)
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
-    other = unpack(reference, channel_axis=channel_axis, alpha=alpha, data_range=reference_range, name="reference")
+    axis = channel_axis if isinstance(reference, np.ndarray) or is_tensor(reference) else None
+    other = unpack(reference, channel_axis=axis, alpha=alpha, data_range=reference_range, name="reference")
     count = opened.pixels.shape[0]
     for each in (opened, other):
         if each.colors != 3:
             raise ValueError(f"`{each.name}` must have three colour channels; got {each.colors}")
     if other.pixels.shape[0] not in {1, count}:
         raise ValueError(f"`reference` must be one image or as many as `image`, {count}; got {other.pixels.shape[0]}")
+    if 0 in opened.pixels.shape:
+        return cast("ImageT", opened.pack(opened.pixels))
     forth, back = _SPACES[space or ("lab" if method == "reinhard" else "rgb")]
     rule = _reinhard if method == "reinhard" else _monge_kantorovich
     source = forth(scaled(opened, opened.color))

@@ -100,6 +100,8 @@ def equalize(
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
     chosen = select(opened, mask, skip_transparent=skip_transparent)
     count = natural_levels(opened, None if opened.integer else levels)
+    if 0 in opened.pixels.shape:
+        return cast("ImageT", opened.pack(opened.pixels))
     if by == "luma" and opened.colors != 1:
         return cast("ImageT", _equalize_luma(opened, method, chosen, count))
     counts = level_counts(opened, count, chosen)

@@ -177,6 +177,9 @@ def autocontrast(
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
     threads = check_integer("threads", threads, minimum=1)
     chosen = select(opened, mask, skip_transparent=skip_transparent)
+    _looked_at(opened, low, high, by)
+    if 0 in opened.pixels.shape:
+        return cast("ImageT", opened.pack(opened.pixels))
     if is_tensor(opened.pixels):
         return cast("ImageT", opened.pack_color(_stretched(opened, low, high, by, chosen)))
     black, white = _limits(opened, low, high, by, chosen)

@@ -252,13 +252,12 @@ def _open_both(
     reference_range: Sequence[float] | None,
 ) -> tuple[Unpacked, Unpacked]:
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
-    same = getattr(getattr(reference, "dtype", None), "name", None) == opened.dtype or (
-        type(reference) is type(image)
-        and getattr(reference, "mode", getattr(reference, "dtype", None))
-        == getattr(image, "mode", getattr(image, "dtype", None))
-    )
-    there = data_range if reference_range is None and same else reference_range
-    other = unpack(reference, channel_axis=channel_axis, alpha=alpha, data_range=there, name="reference")
+    there = reference_range
+    axis = channel_axis if getattr(reference, "ndim", 2) > 2 else None
+    if there is None and data_range is not None:
+        found = unpack(reference, channel_axis=axis, alpha=alpha, name="reference", needs_range=False)
+        there = data_range if found.dtype == opened.dtype else None
+    other = unpack(reference, channel_axis=axis, alpha=alpha, data_range=there, name="reference")
     if other.colors not in {1, opened.colors}:
         raise ValueError(
             f"`reference` must have one colour channel or {opened.colors}, as the image; got {other.colors}"
@@ -290,8 +289,8 @@ def _distributions(opened: Unpacked, chosen: Array | None) -> list[list[Distribu
 def _known(plane: Array, where: Array | None, opened: Unpacked) -> Distribution:
     """Return the different values of a plane, scaled to [0, 1], and how often each occurs."""
     flat = (plane if where is None else plane[where]).reshape(-1).astype(np.float64)
-    values, counts = np.unique(flat[~np.isnan(flat)], return_counts=True)
-    return np.clip((values - opened.low) / (opened.high - opened.low), 0, 1), counts
+    inside = np.clip((flat[~np.isnan(flat)] - opened.low) / (opened.high - opened.low), 0, 1)
+    return np.unique(inside, return_counts=True)
 
 
 def _shares(counts: Array, method: str) -> Array:

@@ -305,7 +305,8 @@ def _blend_floats(opened: list[Unpacked], weights: Sequence[ArrayLike], scale: f
     total: ArrayLike = shares[0] * 1.0
     for share in shares[1:]:
         total = total + share
-    _check_sum(float((total - 1).__abs__().max()) if 0 not in total.shape else 0.0, len(shares), scale)
+    known = total.detach() if is_tensor(total) else total
+    _check_sum(float((known - 1).__abs__().max()) if 0 not in total.shape else 0.0, len(shares), scale)
     if first.alpha:
         shares = _covering(opened, shares)
     base = working(first.pixels)
