@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import random
+import resource
+import signal
 import subprocess
 import sys
-import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -238,37 +242,74 @@ def test_an_error_while_writing_leaves_the_earlier_ones_and_no_temporary(tmp_pat
     training.restore(line_state(), tmp_path)
 
 
-FULL_DISK = """
-import resource, signal, sys
-sys.path[:0] = {path!r}
-from reference.training_problems import line_state
-import torch
-from cvkit import training
-from cvkit._errors import CheckpointError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-state = line_state()
-state.tensors["large"] = torch.zeros(100_000)
-training.save_checkpoint(sys.argv[1], state)
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-state.step = 1
-try:
-    training.save_checkpoint(sys.argv[1], state)
-except CheckpointError as error:
-    print(error)
-"""
+def fill_disk(folder):
+    """Save on a disk that has room for no file above 50 kB; the second checkpoint needs 400 kB."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    state = line_state()
+    state.tensors["large"] = torch.zeros(100_000)
+    training.save_checkpoint(folder, state)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    state.step = 1
+    try:
+        training.save_checkpoint(folder, state)
+    except CheckpointError as error:
+        sys.exit("step-00000001: can't be written" not in str(error))
+    sys.exit(2)
 
 
 @pytest.mark.fault("harvard-edge/cs249r_book#2068")
 @pytest.mark.slow
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path):
-    script = textwrap.dedent(FULL_DISK).format(path=sys.path)
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
-    assert "step-00000001: can't be written" in done.stdout
+    process = multiprocessing.get_context("fork").Process(target=fill_disk, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000000"]
     state = line_state()
     state.tensors["large"] = torch.ones(100_000)
     training.restore(state, tmp_path)
     assert not state.tensors["large"].any()
+
+
+def save_on_and_on(folder):
+    """Save larger and larger steps of a state of 400 kB whose numbers are its step."""
+    state = line_state()
+    found = training.checkpoints(folder)
+    state.step = int(found[-1].name[5:]) if found else 0
+    while True:
+        state.step += 1
+        state.tensors["large"] = torch.full((100_000,), float(state.step))
+        training.save_checkpoint(folder, state)
+        training.prune(folder, keep=2)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("Lightning-AI/pytorch-lightning#688")
+def test_fifty_writers_killed_at_random_moments_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    rng = random.Random(0)
+    newest, left = 0, 0
+    for _ in range(50):
+        writer = context.Process(target=save_on_and_on, args=(tmp_path,))
+        writer.start()
+        time.sleep(0.04 + 0.16 * rng.random())
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        temporaries = list(tmp_path.glob(".tmp-*"))
+        assert len(temporaries) <= 1
+        left += len(temporaries)
+        if not training.checkpoints(tmp_path):
+            continue
+        state = line_state()
+        training.restore(state, tmp_path)
+        assert state.step >= newest
+        assert (state.tensors["large"] == state.step).all()
+        newest = state.step
+    assert newest > 5
+    assert left > 5  # else the kills came at harmless moments
+    state.step += 1
+    training.save_checkpoint(tmp_path, state)
+    assert not list(tmp_path.glob(".tmp-*"))
 
 
 def saved_steps(folder):

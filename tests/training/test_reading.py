@@ -29,6 +29,7 @@ def original(tmp_path_factory):
 FILES = [
     "averages.generator.safetensors",
     "manifest.json",
+    "meta.json",
     "modules.discriminator.safetensors",
     "modules.generator.safetensors",
     "optimizers.discriminator.safetensors",
@@ -78,7 +79,7 @@ def test_truncated_files_are_named(original, tmp_path, name, keep):
     refused(path, name)
 
 
-@pytest.mark.parametrize("name", FILES[2:])
+@pytest.mark.parametrize("name", [name for name in FILES if name != "manifest.json"])
 def test_missing_and_lengthened_and_foreign_files_are_named(original, tmp_path, name):
     for i, change in enumerate(
         (
@@ -106,7 +107,10 @@ def test_a_pickle_under_any_name_is_never_run(original, tmp_path, name):
     content = pickle.dumps(Bomb())
     (path / name).write_bytes(content)
     refused(path, name)
-    if name != "manifest.json":
+    if name == "meta.json":
+        with pytest.raises(CheckpointError, match=r"meta\.json"):
+            training.read_document(path)
+    elif name != "manifest.json":
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps(signed(path, manifest["body"])))
         refused(path, name)  # even where the manifest vouches for it

@@ -183,6 +183,9 @@ def _lock(handle: int, path: Path) -> None:
 def _check_same_run(checkpoint: Path, own: Mapping[str, Json], may_change: Collection[str]) -> dict[str, Any]:
     """Refuse a checkpoint of other settings or data, naming the key and both values; return its document."""
     document: dict[str, Any] = read_document(checkpoint, "run")
+    kinds = {"fingerprint": dict, "rows": int, "last": dict, "best": list | None}
+    if not all(isinstance(document.get(key, ...), kind) for key, kind in kinds.items()):
+        raise CheckpointError(f"{checkpoint / 'run.json'}: not the document of a run")
     stored, mine = dict(_flat(document["fingerprint"])), dict(_flat(dict(own)))
     for key in sorted(stored.keys() | mine.keys()):
         free = any(key == name or key.startswith(f"{name}.") for name in may_change)
@@ -193,7 +196,7 @@ def _check_same_run(checkpoint: Path, own: Mapping[str, Json], may_change: Colle
 
 
 def _flat(tree: Json, path: str = "") -> Iterator[tuple[str, Json]]:
-    if isinstance(tree, dict) and tree:
+    if isinstance(tree, dict) and (tree or not path):
         for key, value in tree.items():
             yield from _flat(value, f"{path}.{key}" if path else key)
     else:

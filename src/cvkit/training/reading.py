@@ -131,15 +131,7 @@ def restore(state: State, path: StrPath) -> dict[str, Any]:
     checkpoint = find_checkpoint(path)
     entries = _entries(checkpoint)
     head = _head(checkpoint, entries)
-    device = state.world.device
-    own = parts(state)
-    stored = {name for name in head["trees"] if not name.startswith("extra.")}
-    if stored != set(own):
-        odd = ", ".join(sorted(stored ^ set(own)))
-        raise CheckpointError(f"{checkpoint}: belongs to another kind of run; parts that differ: {odd}")
-    # The counters of unfused optimisers live on the CPU; `Optimizer.load_state_dict` moves the moments itself.
-    places = {name: "cpu" if name.startswith("optimizers.") else device for name in own}
-    trees = {name: _tree(checkpoint, entries, head["trees"], name, place) for name, place in places.items()}
+    trees = _trees(state, checkpoint, entries, head["trees"])
     modules = {f"modules.{name}": module for name, module in state.modules.items()}
     modules |= {f"averages.{name}": average.module for name, average in state.averages.items()}
     for name, module in modules.items():
@@ -151,22 +143,34 @@ def restore(state: State, path: StrPath) -> dict[str, Any]:
             odd = ", ".join(sorted(kept - trees[name].keys()))
             raise CheckpointError(f"{checkpoint / 'state.json'}: holds no {name} named {odd}")
 
+    # Everything fits: from here on nothing is refused.
     for name, module in modules.items():
         _load_module(module, trees[name])
     for name, optimizer in state.optimizers.items():
         optimizer.load_state_dict(trees[f"optimizers.{name}"])
     for name, schedule in state.schedules.items():
         schedule.load_state_dict(trees[f"schedules.{name}"])
-    for name, value in trees["tensors"].items():
-        mine = state.tensors.get(name)
-        if mine is not None and mine.shape == value.shape and mine.dtype == value.dtype:
-            mine.copy_(value)  # in place: a step function may hold it
-        else:
-            state.tensors[name] = value
+    _load_tensors(state.tensors, trees["tensors"])
     state.numbers.update(trees["numbers"])
     state.step, state.images = head["step"], head["images"]
     state.forget_bad_numbers()
     return dict(head["environment"])
+
+
+def _trees(
+    state: State, checkpoint: Path, entries: Entries, documents: Mapping[str, Json]
+) -> dict[str, dict[str, Any]]:
+    """Read all parts of a run's state, after every file of the checkpoint was verified."""
+    own = parts(state)
+    stored = {name for name in documents if not name.startswith("extra.")}
+    if stored != set(own):
+        odd = ", ".join(sorted(stored ^ set(own)))
+        raise CheckpointError(f"{checkpoint}: belongs to another kind of run; parts that differ: {odd}")
+    for name in entries.keys() - {f"{part}.safetensors" for part in own}:
+        _verified(checkpoint, entries, name)
+    # The counters of unfused optimisers live on the CPU; `Optimizer.load_state_dict` moves the moments itself.
+    places = {name: "cpu" if name.startswith("optimizers.") else state.world.device for name in own}
+    return {name: _tree(checkpoint, entries, documents, name, place) for name, place in places.items()}
 
 
 def _entries(checkpoint: Path) -> dict[str, tuple[int, str]]:
@@ -294,3 +298,13 @@ def _load_module(module: torch.nn.Module, stored: Mapping[str, Any]) -> None:
         if isinstance(value, torch.Tensor) and value.stride() != stored[key].stride():
             value.data = torch.empty_like(stored[key], device=value.device)
     module.load_state_dict(dict(stored))
+
+
+def _load_tensors(own: dict[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> None:
+    """Copy values in, in place where they fit: a step function may hold the tensor."""
+    for name, value in stored.items():
+        mine = own.get(name)
+        if mine is not None and mine.shape == value.shape and mine.dtype == value.dtype:
+            mine.copy_(value)
+        else:
+            own[name] = value
