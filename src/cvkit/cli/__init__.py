@@ -12,14 +12,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import cvkit
-from cvkit.cli import _demo, _doctor
+from cvkit.cli import _demo, _doctor, _explain, _gan, _imgops, _pose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_GROUPS = (_doctor, _demo)
+_GROUPS = (_doctor, _demo, _explain, _imgops, _gan, _pose)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cvkit.cli._doctor import Commands
 
-__all__ = ["add_parser"]
+__all__ = ["add_parser", "integers"]
 
 
 def add_parser(commands: Commands) -> None:
@@ -25,7 +25,7 @@ def add_parser(commands: Commands) -> None:
         "--model", default="efficientnet-lite0", metavar="NAME", help="classifier for --photo (default: %(default)s)"
     )
     parser.add_argument(
-        "--target", type=_integers, metavar="N,N", help="ImageNet classes to explain (default: the most probable)"
+        "--target", type=integers, metavar="N,N", help="ImageNet classes to explain (default: the most probable)"
     )
     parser.add_argument("--sketches", metavar="PATH", help="train on these Quick, Draw! files")
     parser.add_argument("--landmarks", metavar="DIR", help="train on this folder of pictures with landmarks")
@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _integers(text: str) -> list[int]:
+def integers(text: str) -> list[int]:
     """Parse ``243,282``."""
     try:
         return [int(part) for part in text.split(",")]
