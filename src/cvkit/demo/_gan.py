@@ -26,11 +26,12 @@ JUDGE_STEPS = 220
 JUDGED, SHOWN = 100, 12  # samples a class
 WITHOUT_END = 10_000_000  # steps, where a budget of seconds ends the training
 TEXT = (
-    "A conditional GAN was trained on {source}: {count} drawings of {classes} classes. The sheet has one row a class, in the order "
-    "asked for; its grey levels are the samples' own. An independent classifier, trained on real drawings only, says how often it "
-    "recognises the class that was asked for, beside held-out real drawings and beside chance. Recognising is not enough, since a "
-    "generator that draws one good picture a class would be recognised too: the spread within a class is the mean distance "
-    "between two samples of a class, as a share of that between two real drawings of it."
+    "A conditional GAN was trained on {source}: {count} drawings of {classes} classes. The sheet has one row a "
+    "class, in the order asked for; its grey levels are the samples' own. An independent classifier, trained on "
+    "real drawings only, says how often it recognises the class that was asked for, beside held-out real drawings"
+    " and beside chance. Recognising is not enough, since a generator that draws one good picture a class would "
+    "be recognised too: the spread within a class is the mean distance between two samples of a class, as a share"
+    " of that between two real drawings of it."
 )
 
 

@@ -28,9 +28,9 @@ SIZE, CROP = (224, 224), 224 / 256
 MOST = 1024  # longer side of the pictures in the report, in pixels
 LAYER = "_bn1"  # the last named layer that is called once and still has positions
 TEXT = (
-    "A classifier with packaged ImageNet weights (EfficientNet-Lite0) was asked where it looks for each class. A map that only "
-    "follows what stands out would be the same for all classes: their likeness is the cosine between two maps, 0 for maps that "
-    "share no place and 1 for equal ones."
+    "A classifier with packaged ImageNet weights (EfficientNet-Lite0) was asked where it looks for each class. A "
+    "map that only follows what stands out would be the same for all classes: their likeness is the cosine "
+    "between two maps, 0 for maps that share no place and 1 for equal ones."
 )
 
 

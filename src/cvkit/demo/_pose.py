@@ -30,9 +30,10 @@ SHOWN, SIDE = 12, 128
 WITHOUT_END = 10_000_000  # steps, where a budget of seconds ends the training
 THRESHOLD = 0.1
 TEXT = (
-    "A one-stack hourglass was trained on {source}: {count} pictures with {joints} landmarks each. It then found the landmarks "
-    "in {unseen} pictures it had not seen. PCK is the share of landmarks nearer to their place than a tenth of the longer side of the "
-    "box around all of them; beside it stands a guess that always answers with the training set's mean places."
+    "A one-stack hourglass was trained on {source}: {count} pictures with {joints} landmarks each. It then found "
+    "the landmarks in {unseen} pictures it had not seen. PCK is the share of landmarks nearer to their place than"
+    " a tenth of the longer side of the box around all of them; beside it stands a guess that always answers with"
+    " the training set's mean places."
 )
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 INTRODUCTION = (
-    "cvkit does four jobs: it explains where a model looks, takes images apart by their histogram and blends them back, "
-    "finds landmarks, and generates sketches from labels. Each part below did its job on the spot. The figures of all parts "
-    "are in results.json beside this page."
+    "cvkit does four jobs: it explains where a model looks, takes images apart by their histogram and blends them"
+    " back, finds landmarks, and generates sketches from labels. Each part below did its job on the spot. The "
+    "figures of all parts are in results.json beside this page."
 )
 
 

@@ -22,9 +22,10 @@ __all__ = ["part"]
 
 TRAIN, TEST, SHOWN = 1600, 400, 8
 TEXT = (
-    "A small classifier was trained to tell shapes apart, on generated pictures with distracting lines and dots. Grad-CAM "
-    "then says where it looks on pictures it has not seen. Since the shape's mask is known, the maps can be measured: how often "
-    "the brightest place lies on the shape (pointing), and which share of the map's sum does (energy), beside a random map's."
+    "A small classifier was trained to tell shapes apart, on generated pictures with distracting lines and dots. "
+    "Grad-CAM then says where it looks on pictures it has not seen. Since the shape's mask is known, the maps can"
+    " be measured: how often the brightest place lies on the shape (pointing), and which share of the map's sum "
+    "does (energy), beside a random map's."
 )
 
 

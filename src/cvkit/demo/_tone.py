@@ -21,10 +21,10 @@ __all__ = ["part"]
 MOST, GAP = 480, 4  # longer side of one picture of a sheet, and what lies between, in pixels
 NAMES = ("shadows", "middle tones", "highlights")
 TEXT = (
-    "Two thresholds found in the histogram take the picture apart into shadows, middle tones and highlights, as three soft "
-    "masks that sum to one exactly. The shadows are lifted, the highlights calmed, each edit done on the whole picture; blending "
-    "by the masks puts the edits together. Equalising the histogram is shown beside it. Blending without an edit gives the "
-    "picture back bit for bit: that is checked here, not assumed."
+    "Two thresholds found in the histogram take the picture apart into shadows, middle tones and highlights, as "
+    "three soft masks that sum to one exactly. The shadows are lifted, the highlights calmed, each edit done on "
+    "the whole picture; blending by the masks puts the edits together. Equalising the histogram is shown beside "
+    "it. Blending without an edit gives the picture back bit for bit: that is checked here, not assumed."
 )
 
 
