@@ -54,9 +54,9 @@ def _correlation(p: Array, q: Array) -> Array:
 
 def _kl(p: Array, q: Array) -> Array:
     """Kullback and Leibler: sum p log(p / q) in nats; infinite where q is empty and p is not."""
-    with np.errstate(divide="ignore"):
-        terms = p * (np.log(p, out=np.zeros_like(p), where=p > 0) - np.log(q))
-    found: Array = np.sum(np.where(p > 0, terms, 0.0), axis=-1)
+    ratio = np.divide(p, q, out=np.full(p.shape, np.inf), where=q > 0)
+    logs = np.log(ratio, out=np.zeros(p.shape), where=p > 0)
+    found: Array = np.sum(p * logs, axis=-1)
     return found
 
 
