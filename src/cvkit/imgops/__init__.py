@@ -15,8 +15,10 @@ from cvkit.imgops.color import (
 from cvkit.imgops.color_transfer import transfer_color
 from cvkit.imgops.colormaps import COLORMAPS, colormap
 from cvkit.imgops.compositing import composite
+from cvkit.imgops.dissolving import dissolve
 from cvkit.imgops.drawing import draw_lines, draw_points, draw_text
 from cvkit.imgops.equalization import equalize, equalize_lut
+from cvkit.imgops.filters import feather, gaussian_blur, resize
 from cvkit.imgops.fitted import autocontrast, autocontrast_lut, threshold
 from cvkit.imgops.heatmap import apply_colormap, overlay
 from cvkit.imgops.histogram_pictures import draw_histogram
@@ -25,6 +27,8 @@ from cvkit.imgops.joint_histograms import JointHistogram, joint_histogram
 from cvkit.imgops.luts import Lut
 from cvkit.imgops.matching import match_histograms, match_lut, specify_histogram
 from cvkit.imgops.modes import MODES, OPERATORS
+from cvkit.imgops.poisson import poisson_blend
+from cvkit.imgops.pyramids import collapse_pyramid, laplacian_pyramid, pyramid_blend
 from cvkit.imgops.regions import blend_by_masks, tone_masks
 from cvkit.imgops.sheets import contact_sheet, watermark
 from cvkit.imgops.soft import soft_equalize, soft_histogram, soft_match
@@ -68,17 +72,25 @@ __all__ = [
     "MODES",
     "OPERATORS",
     "apply_colormap",
+    "collapse_pyramid",
     "colormap",
     "composite",
     "contact_sheet",
+    "dissolve",
     "draw_lines",
     "draw_points",
     "draw_text",
+    "feather",
+    "gaussian_blur",
     "lab_to_rgb",
+    "laplacian_pyramid",
     "linear_to_srgb",
     "luma",
     "oklab_to_rgb",
     "overlay",
+    "poisson_blend",
+    "pyramid_blend",
+    "resize",
     "rgb_to_lab",
     "rgb_to_oklab",
     "srgb_to_linear",

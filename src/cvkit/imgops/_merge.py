@@ -162,6 +162,8 @@ def _kept(result: Values, raw: Values, hidden: Values) -> Values:
 def lerp(start: Values, end: Values, t: Values) -> Values:
     """Return ``start + (end - start) t``, exactly `start` at 0 and exactly `end` at 1."""
     step = end - start
+    if isinstance(t, float):
+        return start + step * t if t < 0.5 else end - step * (1.0 - t)
     return namespace(step).where(t < 0.5, start + step * t, end - step * (1.0 - t))
 
 
