@@ -86,9 +86,10 @@ def poisson_blend(
     ValueError
         If their channels or the mask's size do not fit.
 
-    Notes ----- As in OpenCV the region is shrunk by three pixels, beyond which the backdrop's gradients count;
-    results differ from OpenCV's by less than a level, as that cuts digits off and this rounds. Its mixed mode
-    compares other quantities than [1]_, which this follows.
+    Notes
+    -----
+    Results differ from OpenCV's by less than a level, as that cuts digits off and this rounds; grey is not rounded
+    before its gradients are taken. OpenCV's mixed mode compares other quantities than [1]_, which this follows.
 
     Examples
     --------
