@@ -165,9 +165,9 @@ def _whole_plane(plane: Array, opened: Unpacked, tiling: Tiling) -> Array:
         # OpenCV's: running sum times a float32, rounded half to even.
         tables = np.rint(summed.astype(np.float32) * np.float32(np.float32(top) / np.float32(area)))
     else:
-        edges = np.linspace(0, top + 1, tiling.bins + 1)
-        rows = np.concatenate([np.zeros((len(summed), 1)), summed], axis=1) * (top / area)
-        tables = np.rint(np.stack([np.interp(np.arange(1, top + 2), edges, row) for row in rows]))
+        # Bins are centred on evenly spaced levels, ends included; between them the tables run straight.
+        place, centers = np.linspace(0, tiling.bins - 1, top + 1), np.arange(tiling.bins)
+        tables = np.rint(np.stack([np.interp(place, centers, row * (top / area)) for row in summed]))
     tables = np.clip(tables, 0, top).reshape(*tiling.grid, top + 1)
     mapped = interpolate_tiles(plane, tables, tile, top, np.dtype(np.uint16), tiling.threads)
     return (mapped.astype(np.int32) + low).astype(opened.dtype) if low else mapped.astype(opened.dtype)
@@ -180,7 +180,8 @@ def _count_tile(part: Array, levels: int, bins: int) -> Array:
     counts = count_words(part.reshape(-1), 0, levels - 1)
     if bins == levels:
         return counts
-    return np.bincount(np.arange(levels) * bins // levels, counts, minlength=bins).astype(np.int64)
+    nearest = np.floor(np.linspace(0, bins - 1, levels) + 0.5).astype(np.int64)
+    return np.bincount(nearest, counts, minlength=bins).astype(np.int64)
 
 
 def _padded(plane: Any, grid: tuple[int, int]) -> tuple[Any, tuple[int, int]]:

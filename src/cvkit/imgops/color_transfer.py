@@ -191,13 +191,13 @@ def _covariance(values: Values, mean: Values) -> Values:
 
 
 def _roots(matrix: Values) -> tuple[Values, Values]:
-    """Return the square root of a symmetric matrix and its inverse, without the directions that have no extent."""
+    """Return the square root of a symmetric matrix, and its inverse without the directions that have no extent."""
     if is_tensor(matrix):
         found: tuple[Values, Values] = _tensor_roots().apply(matrix)
         return found
     values, vectors = np.linalg.eigh(matrix)
     flat = values <= _FLAT
-    root = np.sqrt(np.where(flat, 0.0, values))
+    root = np.sqrt(np.maximum(values, 0.0))
     inverse = np.divide(1.0, root, out=np.zeros_like(root), where=~flat)
     return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
 
@@ -212,7 +212,7 @@ def _tensor_roots() -> Any:
         def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
             values, vectors = torch.linalg.eigh(matrix)
             flat = values <= _FLAT
-            root = torch.where(flat, torch.zeros_like(values), values).sqrt()
+            root = values.clamp(min=0).sqrt()
             inverse = torch.where(flat, torch.zeros_like(values), 1 / torch.where(flat, 1.0, root))
             ctx.save_for_backward(root, inverse, vectors)
             return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
@@ -222,7 +222,8 @@ def _tensor_roots() -> Any:
             root, inverse, vectors = ctx.saved_tensors
             # In the eigenbasis: d root_ij = dA_ij / (r_i + r_j), d inverse_ij = -dA_ij / (r_i r_j (r_i + r_j)).
             both = root[:, None] + root[None, :]
-            share = torch.where(both > 0, 1 / torch.where(both > 0, both, 1.0), 0.0)
+            steep = both <= 1e-8  # rounding errors of zero, whose slope means nothing
+            share = torch.where(steep, 0.0, 1 / torch.where(steep, 1.0, both))
             first, second = (vectors.T @ grad @ vectors for grad in grads)
             inner = first * share - second * share * inverse[:, None] * inverse[None, :]
             return cast("Tensor", vectors @ inner @ vectors.T)
