@@ -60,8 +60,8 @@ def test_peer_opencv_16_bit(grid, limit):
 
 @pytest.mark.fault("opencv/opencv#25837")
 def test_even_spread_reaches_the_top_bins():
-    # All counts in one bin: everything above the limit is shared out; with a remainder above half the bins OpenCV's rule
-    # leaves the upper bins without.
+    # All counts in one bin: everything above the limit is shared out; with a remainder above half the bins OpenCV's
+    # rule leaves the upper bins without.
     image = np.full((14, 14), 100, np.uint8)
     image[0, 0] = 255
     opencv, even = (clahe(image, clip_limit=1.0, grid_size=(1, 1), spread=s) for s in ("opencv", "even"))
@@ -107,7 +107,9 @@ def test_raises_local_contrast():
 def test_floats_are_the_integers_unrounded(kind, seed):
     image = smooth(seed, (21, 19), np.uint8)
     real = image / 255.0
-    out = clahe(real if kind == 0 else torch.from_numpy(real).to([None, torch.float64, torch.float32][kind]), grid_size=(2, 3))
+    out = clahe(
+        real if kind == 0 else torch.from_numpy(real).to([None, torch.float64, torch.float32][kind]), grid_size=(2, 3)
+    )
     assert np.abs(np.asarray(out) * 255 - clahe(image, grid_size=(2, 3))).max() <= 1 + 1e-3
 
 

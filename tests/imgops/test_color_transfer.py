@@ -61,7 +61,9 @@ def test_monge_kantorovich_is_the_formula_of_matrix_roots(seed):
 def test_to_itself_changes_nothing(method, space):
     image = np.random.default_rng(0).integers(20, 230, (8, 9, 3)).astype(np.uint8)
     assert np.abs(transfer_color(image, image, method=method, space=space).astype(int) - image).max() <= 1
-    np.testing.assert_allclose(transfer_color(image / 255.0, image, method=method, space=space), image / 255.0, atol=1e-6)
+    np.testing.assert_allclose(
+        transfer_color(image / 255.0, image, method=method, space=space), image / 255.0, atol=1e-6
+    )
 
 
 @pytest.mark.fault("jrosebr1/color_transfer#1")
@@ -72,6 +74,7 @@ def test_a_flat_image_takes_the_mean_and_a_wider_reference_widens():
         out = transfer_color(flat / 255.0, reference, method=method, space="rgb")
         np.testing.assert_allclose(out, np.broadcast_to(reference.mean((0, 1)), out.shape), atol=1e-9)
     narrow, wide = clouds(2, 0.03)[0], clouds(2, 0.1)[1]
+
     def spread(x):
         return x.std((0, 1)).mean()
 
@@ -91,7 +94,10 @@ def test_channels_without_spread_are_only_moved():
 
 def test_strength():
     image, reference = clouds(4)
-    full, none = transfer_color(image, reference, space="rgb"), transfer_color(image, reference, space="rgb", strength=0)
+    full, none = (
+        transfer_color(image, reference, space="rgb"),
+        transfer_color(image, reference, space="rgb", strength=0),
+    )
     np.testing.assert_allclose(none, image, atol=1e-12)
     half = transfer_color(image, reference, space="rgb", strength=0.5)
     np.testing.assert_allclose(half, (full + image) / 2, atol=1e-12)
@@ -135,7 +141,9 @@ def test_kinds_mix_and_batches():
     out = transfer_color(photo, reference)
     assert (out.mode, out.size) == ("RGB", photo.size)
     both = transfer_color(torch.stack([tensor, tensor.flip(0)]), torch.stack([there.flip(0), there]))
-    np.testing.assert_allclose(both[1].detach().numpy(), transfer_color(tensor.flip(0), there).detach().numpy(), atol=1e-9)
+    np.testing.assert_allclose(
+        both[1].detach().numpy(), transfer_color(tensor.flip(0), there).detach().numpy(), atol=1e-9
+    )
 
 
 def test_gradients_are_finite_where_eigenvalues_meet():

@@ -42,7 +42,9 @@ def test_three_channels_add_up_to_grey_where_they_overlap():
     picture = draw_histogram(histogram(image, bins=4), size=(60, 40)).astype(int)
     top = picture[-1]
     assert (top.max(-1) - top.min(-1) < 30).all()
-    red = draw_histogram(histogram(np.stack([image[..., 0], image[..., 0] + 100, image[..., 0] + 200], -1)), size=(60, 256))
+    red = draw_histogram(
+        histogram(np.stack([image[..., 0], image[..., 0] + 100, image[..., 0] + 200], -1)), size=(60, 256)
+    )
     assert red[-1, 1].argmax() == 0
     assert red[-1, 101].argmax() == 1
     assert red[-1, 201].argmax() == 2

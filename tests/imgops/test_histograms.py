@@ -80,7 +80,18 @@ def test_ranges():
     wide = np.array([[-100000, 0, 100000]], np.int32)
     assert histogram(wide, data_range=(-100000, 100000)).counts.shape == (1, 256)
     assert histogram(wide, data_range=(-100000, 100000), bins=2).counts[0].tolist() == [1, 2]
-    assert histogram(np.array([[0.2, 5.0]]), data_range=(0, 10), bins=10).counts[0].tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert histogram(np.array([[0.2, 5.0]]), data_range=(0, 10), bins=10).counts[0].tolist() == [
+        1,
+        0,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_uneven_edges():

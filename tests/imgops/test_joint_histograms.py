@@ -36,7 +36,9 @@ def test_chosen_channels_and_several_images():
     pair = joint_histogram(image, bins=4, channels=[2, 0])
     assert (pair.counts == joint_histogram(image, bins=4).counts.sum(1).T).all()
     two = joint_histogram(image[..., 1], other, bins=4)
-    assert (two.counts == np.histogram2d(image[..., 1].ravel(), other.ravel(), [np.linspace(-0.5, 255.5, 5)] * 2)[0]).all()
+    assert (
+        two.counts == np.histogram2d(image[..., 1].ravel(), other.ravel(), [np.linspace(-0.5, 255.5, 5)] * 2)[0]
+    ).all()
     assert joint_histogram(image, other, bins=2).counts.shape == (2, 2, 2, 2)
 
 

@@ -150,7 +150,14 @@ def test_wrong_parameters(make, name):
         make()
 
 
-@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)), min_size=2, max_size=7, unique_by=lambda p: p[0]))
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)),
+        min_size=2,
+        max_size=7,
+        unique_by=lambda p: p[0],
+    )
+)
 def test_peer_scipy_pchip(points):
     interpolate = pytest.importorskip("scipy.interpolate")
     points = sorted(points)
@@ -158,7 +165,9 @@ def test_peer_scipy_pchip(points):
     if np.diff(x).min() < 1e-3:
         return
     grid = np.linspace(x[0], x[-1], 201)
-    np.testing.assert_allclose(Lut.curve(points)(grid[None])[0], np.clip(interpolate.PchipInterpolator(x, y)(grid), 0, 1), atol=1e-9)
+    np.testing.assert_allclose(
+        Lut.curve(points)(grid[None])[0], np.clip(interpolate.PchipInterpolator(x, y)(grid), 0, 1), atol=1e-9
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))

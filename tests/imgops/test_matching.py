@@ -101,7 +101,9 @@ def test_masks_choose_what_is_counted():
     reference = np.array([[100, 110, 120, 7]], np.uint8)
     mask = np.array([[True, True, True, False]])
     for scale in (1, 255.0):
-        found = match_histograms(image / scale, reference / scale, mask=mask, reference_mask=mask, data_range=(0, 255 / scale))
+        found = match_histograms(
+            image / scale, reference / scale, mask=mask, reference_mask=mask, data_range=(0, 255 / scale)
+        )
         np.testing.assert_allclose(found * scale, [[100, 110, 120, 120]])
         kept = match_histograms(image / scale, reference / scale, mask=mask & False, data_range=(0, 255 / scale))
         np.testing.assert_allclose(kept * scale, image)
@@ -148,12 +150,22 @@ def test_a_histogram_as_target_is_matching():
     assert (specify_histogram(image, histogram(reference)) == match_histograms(image, reference)).all()
     floats = specify_histogram(image / 255.0, histogram(reference).counts)
     np.testing.assert_allclose(floats, match_histograms(image / 255.0, reference / 255.0), atol=1e-9)
-    assert (specify_histogram(image, torch.from_numpy(histogram(reference).counts)) == match_histograms(image, reference)).all()
+    assert (
+        specify_histogram(image, torch.from_numpy(histogram(reference).counts)) == match_histograms(image, reference)
+    ).all()
 
 
 @pytest.mark.parametrize(
     "target",
-    [np.zeros(4), np.array([1.0, -1.0]), np.array([1.0, np.nan]), np.ones(1), np.ones((2, 4)), np.ones((1, 1, 4)), "flat"],
+    [
+        np.zeros(4),
+        np.array([1.0, -1.0]),
+        np.array([1.0, np.nan]),
+        np.ones(1),
+        np.ones((2, 4)),
+        np.ones((1, 1, 4)),
+        "flat",
+    ],
 )
 def test_wrong_targets(target):
     with pytest.raises(ValueError, match="target"):

@@ -52,7 +52,9 @@ def test_masks_weights_ranges_nan_and_batches():
     assert torch.autograd.grad(weighted.sum(), weights)[0].eq(6).all()
     both = soft_histogram(image, bins=6, weights=np.full((4, 5), 51, np.uint8), mask=mask)
     torch.testing.assert_close(both, counts / 5)
-    torch.testing.assert_close(soft_histogram(image * 40 - 20, bins=6, data_range=(-20, 20)), soft_histogram(image, bins=6))
+    torch.testing.assert_close(
+        soft_histogram(image * 40 - 20, bins=6, data_range=(-20, 20)), soft_histogram(image, bins=6)
+    )
     spoilt = image[0].clone()
     spoilt[1, 2, 3] = torch.nan
     assert soft_histogram(spoilt, bins=6).sum(1).tolist() == pytest.approx([20, 19, 20])
@@ -67,7 +69,8 @@ def test_alpha_is_not_counted():
 
 
 def test_memory_is_linear_in_the_pixels():
-    # kornia's kernels hold pixels x bins numbers; here the saved tensors are a few numbers a pixel for any number of bins.
+    # kornia's kernels hold pixels x bins numbers; here the saved tensors are a few numbers a pixel for any number of
+    # bins.
     image = torch.rand(1, 64, 64, requires_grad=True)
     sizes = []
 
@@ -98,7 +101,9 @@ def test_gradcheck(seed):
 
 @given(SEEDS)
 def test_close_to_the_hard_functions(seed):
-    image, reference = (image_of(seed + k, (1, 40, 50), 0, 0.5) + image_of(seed + k + 2, (1, 40, 50), 0, 0.5) for k in (0, 1))
+    image, reference = (
+        image_of(seed + k, (1, 40, 50), 0, 0.5) + image_of(seed + k + 2, (1, 40, 50), 0, 0.5) for k in (0, 1)
+    )
     assert (soft_equalize(image) - equalize(image)).abs().mean() < 0.01
     assert (soft_match(image, reference) - match_histograms(image, reference)).abs().mean() < 0.01
     assert (soft_match(image, image) - image).abs().mean() < 0.005

@@ -70,7 +70,11 @@ def test_multi_otsu_of_16_bit_noise_is_quick_and_small():
 def test_li_is_the_least_cross_entropy(counts):
     counts, values = np.array(counts), np.arange(len(counts)) * 1.0
     split = thresholds.li_bin(counts, values)
-    best = min(slow.cross_entropy(counts, values, s) for s in range(len(counts) - 1) if counts[: s + 1].any() and counts[s + 1 :].any())
+    best = min(
+        slow.cross_entropy(counts, values, s)
+        for s in range(len(counts) - 1)
+        if counts[: s + 1].any() and counts[s + 1 :].any()
+    )
     assert slow.cross_entropy(counts, values, split) == pytest.approx(best, abs=1e-9)
 
 

@@ -45,7 +45,11 @@ def test_peer_scikit_image():
 
 @pytest.mark.fault("scikit-image/scikit-image#2591")
 def test_sigmoid_of_any_range():
-    for image, data_range in ((np.full((2, 3), -5.0), (-10, 10)), (np.zeros((2, 3)), None), (np.ones((2, 3)), (0, 1000))):
+    for image, data_range in (
+        (np.full((2, 3), -5.0), (-10, 10)),
+        (np.zeros((2, 3)), None),
+        (np.ones((2, 3)), (0, 1000)),
+    ):
         assert np.isfinite(imgops.sigmoid(image, gain=1e6, data_range=data_range)).all()
 
 
@@ -86,7 +90,9 @@ def test_levels_in_the_units_of_the_image():
     assert imgops.levels(image, black=20, white=220).tolist() == [[0, 0, 128, 255, 255]]
     assert imgops.levels(image, black=20, white=220, gamma=2).tolist() == [[0, 0, 180, 255, 255]]
     assert imgops.levels(image, out_black=255, out_white=0).tolist() == (255 - image).tolist()
-    assert imgops.levels(image, black=20, white=220, out_black=100, out_white=110).tolist() == [[100, 100, 105, 110, 110]]
+    assert imgops.levels(image, black=20, white=220, out_black=100, out_white=110).tolist() == [
+        [100, 100, 105, 110, 110]
+    ]
     assert (imgops.levels(image) == image).all()
     floats = imgops.levels(image / 255.0, black=20 / 255, white=220 / 255)
     np.testing.assert_allclose(floats, [[0, 0, 0.5, 1, 1]])
@@ -99,7 +105,9 @@ def test_curve_in_the_units_of_the_image():
     out = imgops.curve(LEVELS, points)[0]
     assert (out[0], out[100], out[200], out[255]) == (30, 120, 180, 180)
     scaled = [(x / 255, y / 255) for x, y in points]
-    np.testing.assert_allclose(imgops.curve(LEVELS / 255.0, scaled) * 255, imgops.curve(LEVELS, points), atol=0.5 + 1e-9)
+    np.testing.assert_allclose(
+        imgops.curve(LEVELS / 255.0, scaled) * 255, imgops.curve(LEVELS, points), atol=0.5 + 1e-9
+    )
 
 
 @pytest.mark.parametrize(

@@ -136,9 +136,7 @@ def matched(values, reference):
 
     def ranks(numbers):
         known = sorted(set(numbers))
-        return known, [
-            (sum(n < v for n in numbers) + sum(n == v for n in numbers) / 2) / len(numbers) for v in known
-        ]
+        return known, [(sum(n < v for n in numbers) + sum(n == v for n in numbers) / 2) / len(numbers) for v in known]
 
     source, shares = ranks(values)
     target, wanted = ranks(reference)
