@@ -211,3 +211,86 @@ def test_means_need_no_gradient():
 def test_the_time_limit_is_checked():
     with pytest.raises(ValueError, match="`timeout`"), training.processes(timeout=float("inf")):
         pass
+
+
+# --- without other processes: what one of two equal ones does ---------------------------------------------------------
+
+
+@pytest.fixture
+def twins(monkeypatch):
+    """Let every message come back as if the other process had said the same; return the list of messages."""
+    said = []
+
+    def all_reduce(tensor, op=torch.distributed.ReduceOp.SUM):
+        said.append((tensor.numel(), op))
+        if op == torch.distributed.ReduceOp.SUM:
+            tensor.mul_(2)
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    monkeypatch.setattr("torch.distributed.broadcast", lambda tensor, src: said.append((tensor.numel(), "broadcast")))
+    monkeypatch.setattr("torch.distributed.barrier", lambda: said.append((0, "barrier")))
+    return said
+
+
+def test_an_update_sends_one_message_and_averages(twins):
+    twin, alone = gan_state(training.World(0, 2)), gan_state()
+    for state in (twin, alone):
+        g = state.modules["generator"]
+        training.update(state, "generator", g(torch.ones(4, 4)).square().mean())
+    count = sum(p.numel() for p in twin.modules["generator"].parameters())
+    # The first update also compares the number of gradients.
+    assert [size for size, _ in twins] == [2, count + 1]
+    for a, b in zip(twin.modules["generator"].parameters(), alone.modules["generator"].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_exchanges_keep_dtypes_and_shapes(twins):
+    world = training.World(0, 2)
+    value = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    assert torch.equal(world.mean(value), value)
+    assert value.tolist() == [[1, 2]]
+    assert world.any(True)
+    assert not world.any(False)
+    assert world.first(7) == 7
+    world.check_same("number", 5)
+    tensors = [torch.ones(2, 3), torch.arange(4), torch.zeros(2, dtype=torch.float64)]
+    world.broadcast_(tensors)
+    assert [size for size, kind in twins if kind == "broadcast"] == [1, 6, 4, 2]
+    assert tensors[1].tolist() == [0, 1, 2, 3]
+    claim = world.average_([torch.ones(2)], torch.tensor(3.0))
+    assert claim == 3.0
+    world.barrier()
+
+
+def test_numbers_that_differ_are_told_apart(monkeypatch):
+    def other_said(tensor, op):
+        tensor.copy_(torch.maximum(tensor, torch.tensor([9, -9])))
+
+    monkeypatch.setattr("torch.distributed.all_reduce", other_said)
+    with pytest.raises(RuntimeError, match="the count differs between the processes: from 4 to 9"):
+        training.World(0, 2).check_same("count", 4)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_processes_trains_and_the_first_alone_writes(twins, tmp_path, rank):
+    world = training.World(rank, 2)
+    gan_fit(tmp_path, 5, state=gan_state(world))
+    assert (tmp_path / "log.csv").exists() == (rank == 0)
+    assert len(training.checkpoints(tmp_path)) == (2 if rank == 0 else 0)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_torchruns_environment_makes_a_group_and_ends_it(monkeypatch, exists):
+    calls = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: exists)
+    monkeypatch.setattr(
+        "torch.distributed.init_process_group", lambda backend, timeout: calls.append((backend, timeout.seconds))
+    )
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: calls.append("end"))
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with training.processes(timeout=60) as world:
+        assert (world.rank, world.size, world.is_main) == (1, 2, False)
+    assert calls == ([] if exists else [("gloo", 60), "end"])

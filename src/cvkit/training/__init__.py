@@ -76,37 +76,36 @@ from cvkit.training.data import InMemory
 from cvkit.training.distributed import World, processes
 from cvkit.training.ema import Average, half_life_decay
 from cvkit.training.loader import Loader, Replayed
-from cvkit.training.log import CsvLog, Means, Row, tensorboard_writer
-from cvkit.training.loop import Batches, Record, Resume, Run, Step, iterate, train
+from cvkit.training.log import CsvLog, Means, tensorboard_writer
+from cvkit.training.log import Row as Row
+from cvkit.training.loop import Batches as Batches
+from cvkit.training.loop import Record, Run, iterate, train
+from cvkit.training.loop import Resume as Resume
+from cvkit.training.loop import Step as Step
 from cvkit.training.precision import Bfloat16, probe_bfloat16
 from cvkit.training.reading import find_checkpoint, read_document, read_tensors, restore
 from cvkit.training.sampler import ResumableSampler, Sampled
 from cvkit.training.seeds import derive_seed, generator
 from cvkit.training.signals import StopRequest, stop_on_signals
-from cvkit.training.state import DivergenceError, Precision, State, Stateful, Update, check_finite_so_far, update
-from cvkit.training.trees import Json
+from cvkit.training.state import DivergenceError, State, Stateful, Update, check_finite_so_far, update
+from cvkit.training.state import Precision as Precision
+from cvkit.training.trees import Json as Json
 
 __all__ = [
     "Average",
-    "Batches",
     "Bfloat16",
     "CsvLog",
     "DivergenceError",
     "InMemory",
-    "Json",
     "Loader",
     "Means",
-    "Precision",
     "Record",
     "Replayed",
     "ResumableSampler",
-    "Resume",
-    "Row",
     "Run",
     "Sampled",
     "State",
     "Stateful",
-    "Step",
     "StopRequest",
     "Update",
     "World",

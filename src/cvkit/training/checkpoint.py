@@ -235,6 +235,19 @@ def prune(directory: StrPath, *, keep: int, spare: Collection[int] = ()) -> None
         How many complete checkpoints stay, at least 1.
     spare : collection of int, optional
         Steps that stay besides.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cvkit.training import State
+    >>> network = torch.nn.Linear(2, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.1)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for state.step in (10, 20, 30, 40):
+    ...         _ = save_checkpoint(folder, state)
+    ...     prune(folder, keep=2, spare=[10])
+    ...     [path.name for path in checkpoints(folder)]
+    ['step-00000010', 'step-00000030', 'step-00000040']
     """
     keep = check_integer("keep", keep, minimum=1)
     complete = checkpoints(directory)
@@ -258,6 +271,14 @@ def environment(state: State) -> dict[str, Json]:
     -------
     dict
         ``torch``, ``processor``, ``threads``, ``device`` and ``processes``.
+
+    Examples
+    --------
+    >>> from cvkit.training import State
+    >>> network = torch.nn.Linear(2, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.1)})
+    >>> environment(state)["device"]
+    'cpu'
     """
     device = state.world.device
     return {
@@ -281,6 +302,11 @@ def checkpoints(directory: StrPath) -> list[Path]:
     -------
     list of pathlib.Path
         The directories that have a manifest. Their files are verified when read.
+
+    Examples
+    --------
+    >>> checkpoints("no such folder")
+    []
     """
     directory = Path(directory)
     if not directory.is_dir():

@@ -198,6 +198,11 @@ def tensorboard_writer(directory: StrPath, *, start: int = 0) -> Callable[[Row],
     -------
     callable
         To pass as one of the `writers` of `train`.
+
+    Examples
+    --------
+    >>> write = tensorboard_writer("runs/mine/events")  # doctest: +SKIP
+    >>> write({"step": 10, "images": 640, "loss": 0.25})  # doctest: +SKIP
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -254,6 +254,23 @@ def train(
     See Also
     --------
     cvkit.training : A whole fit as an example.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> from cvkit.training import update
+    >>> network = torch.nn.Linear(1, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.1)}, batch_size=2)
+    >>> def step(state, batch):
+    ...     return {"loss": update(state, "network", network(batch).square().mean()).loss}
+    >>> def batches(start):
+    ...     while True:
+    ...         yield torch.ones(2, 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train(state, step, batches, model=network, out=folder, steps=20, log_every=10)
+    >>> [(row["step"], row["images"]) for row in run.history]
+    [(10, 20), (20, 40)]
     """
     check_choice("resume", resume, ("auto", "never", "require"))
     steps = check_integer("steps", steps, minimum=1)

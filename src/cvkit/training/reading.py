@@ -43,6 +43,13 @@ def find_checkpoint(path: StrPath) -> Path:
     ------
     CheckpointError
         If there is none.
+
+    Examples
+    --------
+    >>> find_checkpoint("no such folder")
+    Traceback (most recent call last):
+        ...
+    cvkit._errors.CheckpointError: no such folder: does not exist
     """
     path = Path(path)
     if (path / MANIFEST).is_file():
@@ -72,6 +79,17 @@ def read_document(path: StrPath, name: str = "meta") -> Any:
     ------
     CheckpointError
         If the file is missing, damaged or foreign.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cvkit.training import State, save_checkpoint
+    >>> network = torch.nn.Linear(2, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.1)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_checkpoint(folder, state, documents={"meta": {"classes": ["cat", "dog"]}})
+    ...     read_document(folder)
+    {'classes': ['cat', 'dog']}
     """
     checkpoint = find_checkpoint(path)
     return _document(checkpoint, _entries(checkpoint), name)
@@ -98,6 +116,17 @@ def read_tensors(path: StrPath, name: str, *, device: torch.device | str = "cpu"
     ------
     CheckpointError
         If a file is missing, damaged or foreign.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cvkit.training import State, save_checkpoint
+    >>> network = torch.nn.Linear(2, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.1)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_checkpoint(folder, state)
+    ...     sorted(read_tensors(folder, "modules.network"))
+    ['bias', 'weight']
     """
     checkpoint = find_checkpoint(path)
     entries = _entries(checkpoint)
@@ -127,6 +156,19 @@ def restore(state: State, path: StrPath) -> dict[str, Any]:
     ------
     CheckpointError
         If a file is missing, damaged or foreign, or does not fit the state; the message names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cvkit.training import State, save_checkpoint
+    >>> network = torch.nn.Linear(2, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.1)}, step=7)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_checkpoint(folder, state)
+    ...     state.step = 0
+    ...     written_by = restore(state, folder)
+    >>> state.step, written_by["device"]
+    (7, 'cpu')
     """
     checkpoint = find_checkpoint(path)
     entries = _entries(checkpoint)

@@ -297,6 +297,16 @@ def check_finite_so_far(state: State) -> None:
     ------
     DivergenceError
         Naming the step and the tensor. All processes raise together, as they share gradients and losses.
+
+    Examples
+    --------
+    >>> network = torch.nn.Linear(1, 1)
+    >>> state = State({"network": network}, {"network": torch.optim.SGD(network.parameters(), lr=0.5)})
+    >>> _ = update(state, "network", network(torch.ones(1, 1)).mean() / 0)
+    >>> check_finite_so_far(state)
+    Traceback (most recent call last):
+        ...
+    cvkit.training.state.DivergenceError: step 0: the loss of network is not finite; nothing was updated since
     """
     guard = state._guard
     suspects = list(guard.suspects)
