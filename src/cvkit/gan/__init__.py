@@ -13,6 +13,7 @@ from cvkit.gan.datasets import quickdraw
 from cvkit.gan.draw import sample_sheet
 from cvkit.gan.duplicates import find_copies
 from cvkit.gan.judge import Judge, SketchClassifier, robustness, train_classifier
+from cvkit.gan.latents import truncated_normal
 from cvkit.gan.losses import (
     LOSSES,
     AdversarialLoss,
@@ -34,7 +35,7 @@ from cvkit.gan.penalties import gradient_penalty, r1_penalty, r2_penalty, smooth
 from cvkit.gan.presets import PRESETS, Preset, preset
 from cvkit.gan.pretrained import pretrained_judge
 from cvkit.gan.ranges import to_signed, to_uint8
-from cvkit.gan.sample import Sampler, truncated_normal
+from cvkit.gan.sample import Sampler
 from cvkit.gan.step import gan_step
 from cvkit.gan.train import fit
 

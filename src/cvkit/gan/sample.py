@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cvkit._checks import check_instance, check_integer, check_interval, shown
 from cvkit._errors import WeightsError
+from cvkit.gan.class_labels import class_indices
+from cvkit.gan.latents import slerp, truncated_normal
 from cvkit.gan.nets.generator import Generator, at_least_float32
 from cvkit.gan.presets import Preset
 from cvkit.gan.ranges import to_uint8
@@ -23,57 +25,14 @@ from cvkit.training import find_checkpoint, read_document, read_tensors
 from cvkit.weights import load_metadata, load_tensors, save_tensors
 
 if TYPE_CHECKING:
-    from cvkit._types import ArrayLike, StrPath
+    from cvkit._types import StrPath
+    from cvkit.gan.class_labels import Labels
 
-__all__ = ["Labels", "Sampler", "truncated_normal"]
-
-Labels: TypeAlias = "int | str | Sequence[int | str] | ArrayLike"
-"""One class or several, as indices or as names."""
+__all__ = ["Sampler"]
 
 _FORMAT = "cvkit.gan.sampler"
 _VERSION = 1
 _CHUNK = 256
-
-
-def truncated_normal(
-    shape: Sequence[int], limit: float, *, generator: torch.Generator, device: torch.device | str | None = None
-) -> torch.Tensor:
-    r"""Draw from the standard normal distribution cut off at :math:`\pm` `limit`.
-
-    One uniform draw a number and the inverse distribution function, in float64: no redrawing until all fit.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Shape of the result.
-    limit : float
-        Above 0.
-    generator : torch.Generator
-        Where the numbers come from.
-    device : torch.device or str, optional
-        Where the result goes; that of `generator` by default.
-
-    Returns
-    -------
-    Tensor
-        float32, every value in [-limit, limit].
-
-    References
-    ----------
-    Brock et al., "Large Scale GAN Training for High Fidelity Natural Image Synthesis", 2019, arXiv:1809.11096,
-    section 3.1.
-
-    Examples
-    --------
-    >>> import torch
-    >>> bool(truncated_normal((1000,), 0.5, generator=torch.Generator()).abs().max() <= 0.5)
-    True
-    """
-    limit = check_interval("limit", limit, 0.0, low_open=True)
-    uniform = torch.rand(tuple(shape), generator=generator, device=generator.device, dtype=torch.float64)
-    share = math.erf(limit / math.sqrt(2.0))
-    drawn = math.sqrt(2.0) * torch.erfinv((2.0 * uniform - 1.0) * share)
-    return drawn.clamp(-limit, limit).to(device=device or generator.device, dtype=torch.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,9 +258,54 @@ class Sampler:
         first, last = (int(self.indices(label)[0]) for label in (start, end))
         ends = self.latents(2 * n, truncation=truncation, generator=generator)
         share = torch.linspace(0.0, 1.0, steps, device=ends.device)
-        walks = _slerp(ends[:n, None], ends[n:, None], share[None, :, None])
+        walks = slerp(ends[:n, None], ends[n:, None], share[None, :, None])
         labels = torch.where(share < 0.5, first, last).repeat(n)
         return self.decode(walks.reshape(n * steps, self.latent_size), labels)
+
+    def calibrated(self, frequencies: Sequence[float] | None = None, *, images: int = 2048) -> Sampler:
+        """Return a sampler whose batch norm has the statistics of what this generator itself draws.
+
+        An averaged generator carries the running statistics of the live one, which has other weights: its blank paper
+        comes out grey and its drawings too much alike. `fit` and `load` from a run call this; call it after
+        changing weights by hand.
+
+        Parameters
+        ----------
+        frequencies : sequence of float, optional
+            How often each class occurs, in any unit, as the statistics mix the classes; by default equally often.
+        images : int, default 2048
+            Images to measure on, at least 256. They are drawn with a fixed seed.
+
+        Returns
+        -------
+        Sampler
+            With a copy of the network, in eval mode; with the same network if there is no batch norm in it.
+
+        References
+        ----------
+        Brock et al., 2019, arXiv:1809.11096, section 2 and appendix F ("standing statistics").
+        """
+        images = check_integer("images", images, minimum=_CHUNK)
+        weights = torch.ones(len(self.names)) if frequencies is None else torch.as_tensor(frequencies).double()
+        if weights.shape != (len(self.names),) or not bool((weights >= 0).all()) or not float(weights.sum()) > 0:
+            raise ValueError(f"`frequencies` must be a number >= 0 for each of {len(self.names)} classes, not all 0")
+        network = copy.deepcopy(self.network).eval()
+        norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        if not norms:
+            return self
+        momenta = [norm.momentum for norm in norms]
+        generator = torch.Generator().manual_seed(0)
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.train()
+            norm.momentum = None  # the plain mean over all batches
+        with torch.no_grad():
+            for _ in range(images // _CHUNK):
+                labels = torch.multinomial(weights, _CHUNK, replacement=True, generator=generator)
+                network(self.latents(_CHUNK, generator=generator), labels.to(self.device))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        return replace(self, network=network.eval())
 
     def describe(self) -> dict[str, Any]:
         """Return what a file has to hold beside the tensors, as JSON values.
@@ -404,41 +408,18 @@ class Sampler:
         if path.is_dir():
             checkpoint = find_checkpoint(path)
             description = read_document(checkpoint, "meta")
-            return Sampler.rebuild(description, read_tensors(checkpoint, "averages.generator"), source=str(checkpoint))
+            tensors = read_tensors(checkpoint, "averages.generator")
+            sampler = Sampler.rebuild(description, tensors, source=str(checkpoint))
+            try:
+                return sampler.calibrated(description.get("class_counts"))
+            except (TypeError, ValueError) as error:
+                raise WeightsError(f"{checkpoint}: {error}") from error
         tensors = load_tensors(path)
         try:
             description = json.loads(load_metadata(path).get("sampler", "null"))
         except (ValueError, RecursionError) as error:
             raise WeightsError(f"{path}: damaged description: {error}") from error
         return Sampler.rebuild(description, tensors, source=str(path))
-
-
-def class_indices(labels: Labels, names: Sequence[str], *, argument: str = "labels") -> torch.Tensor:
-    """Return labels or names as class indices, int64 of shape (K,); see `Sampler.indices`."""
-    if isinstance(labels, torch.Tensor | np.ndarray):
-        values = torch.as_tensor(labels).reshape(-1)
-        if values.numel() and (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool):
-            raise TypeError(f"`{argument}` must be integers or class names; got {shown(labels)}")
-        asked: list[int | str] = values.tolist()
-    elif isinstance(labels, str) or not isinstance(labels, Sequence):
-        asked = [labels]
-    else:
-        asked = list(labels)
-    return torch.tensor([_class_index(label, names, argument) for label in asked], dtype=torch.int64)
-
-
-def _class_index(label: int | str, names: Sequence[str], argument: str) -> int:
-    if isinstance(label, str):
-        if label not in names:
-            raise ValueError(f"`{argument}` must name classes among {', '.join(map(repr, names))}; got {label!r}")
-        return list(names).index(label)
-    try:
-        index = check_integer(argument, label)
-    except TypeError:
-        raise TypeError(f"`{argument}` must be integers or class names; got {shown(label)}") from None
-    if not 0 <= index < len(names):
-        raise ValueError(f"`{argument}` must lie in 0..{len(names) - 1} for {len(names)} classes; got {index}")
-    return index
 
 
 @contextmanager
@@ -451,18 +432,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def _slerp(start: torch.Tensor, end: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Interpolate directions on the great circle and lengths linearly; nearly parallel vectors on the straight line."""
-    lengths = start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True)
-    one, two = start / lengths[0].clamp_min(1e-12), end / lengths[1].clamp_min(1e-12)
-    angle = torch.acos((one * two).sum(-1, keepdim=True).clamp(-1.0, 1.0))
-    sine = torch.sin(angle)
-    flat = sine < 1e-4
-    weights = [torch.where(flat, s, torch.sin(s * angle) / sine.clamp_min(1e-4)) for s in (1.0 - share, share)]
-    walk: torch.Tensor = (weights[0] * one + weights[1] * two) * torch.lerp(lengths[0], lengths[1], share)
-    return walk
 
 
 def _check_fit(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -102,9 +103,9 @@ def fit(
     Returns
     -------
     cvkit.training.Run
-        ``model`` is a `Sampler` around the averaged generator; ``history`` holds the rows of the log: means of
-        ``loss_discriminator``, ``loss_generator``, ``logit_real``, ``logit_fake``, ``penalty``, ``spread`` (see
-        `within_class_spread`) and the norms of both gradients.
+        ``model`` is a `Sampler` of the averaged generator, calibrated (see `Sampler.calibrated`). ``history`` holds the
+        rows of the log: means of ``loss_discriminator``, ``loss_generator``, ``logit_real``, ``logit_fake``,
+        ``penalty``, ``spread`` (see `within_class_spread`) and the norms of both gradients.
 
     Raises
     ------
@@ -159,25 +160,29 @@ def fit(
         held = training.InMemory({"images": known.images, "labels": known.labels}, world.device)
         order = training.ResumableSampler(len(held), size, seed=seed)
         folder = Path(out) / "sheets"
-        return training.train(
+        counts: list[float] = [int(count) for count in known.counts]
+        run = training.train(
             state,
             gan_step(recipe, classes=len(known.names)),
             training.Sampled(order, held, world),
             model=sampler,
             out=out,
             steps=steps,
-            meta=sampler.describe() if isinstance(generator, Generator) else None,
+            meta={**sampler.describe(), "class_counts": [*counts]} if isinstance(generator, Generator) else None,
             fingerprint={"preset": recipe.to_dict(), "data": fingerprint(known)},
             resume=resume,
             checkpoint_every=checkpoint_every,
             log_every=log_every,
-            evaluate=None if sheet_every is None else lambda state: _draw_sheet(state, sampler, folder),
+            evaluate=None
+            if sheet_every is None
+            else lambda state: _draw_sheet(state, sampler.calibrated(counts), folder),
             evaluate_every=sheet_every,
             monitor=monitor(collapse),
             writers=writers,
             max_seconds=max_seconds,
             progress=progress,
         )
+        return replace(run, model=sampler.calibrated(counts))
 
 
 def _networks(data: ImageSet, recipe: Preset, seed: int) -> Networks:
