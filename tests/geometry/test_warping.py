@@ -288,7 +288,7 @@ def test_places_far_away_are_outside():
     (lambda: warp(torch.ones(3), np.eye(2, 3), (1, 1)), ValueError, "`image` must have shape"),
     (lambda: warp(np.ones((2, 2), complex), np.eye(2, 3), (1, 1)), TypeError, "real numbers"),
     (lambda: warp(np.ones((2, 2)), np.ones((3, 2, 3)), (1, 1)), ValueError, r"`matrix` must have shape \(2, 3\)"),
-    (lambda: warp(torch.ones(2, 2), np.ones((3, 2, 3)), (1, 1)), ValueError, "`matrix`"),
+    (lambda: warp(torch.ones(2, 2), np.tile(np.eye(2, 3), (3, 1, 1)), (1, 1)), ValueError, "`matrix` must have shape"),
     (lambda: warp(torch.ones(2, 1, 2, 2), torch.ones(3, 2, 3), (1, 1)), ValueError, "one map or one for each of 2"),
     (lambda: warp(torch.ones(1, 2, 2), torch.eye(2, 3, device="meta"), (1, 1)), ValueError, "on one device"),
     (lambda: warp(torch.ones(2, 2), np.zeros((2, 3)), (1, 1)), ValueError, "cannot be inverted"),
