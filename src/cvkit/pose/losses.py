@@ -346,15 +346,20 @@ def variance_regularizer(
     shape = logits.shape if logits.ndim == 4 else (logits.shape[0], *logits.shape[2:])
     stacks, _, weights = _prepare(logits, logits.new_zeros(()).expand(shape), weights)
     with _no_autocast(stacks):
-        p = stacks.flatten(3).softmax(-1).reshape(stacks.shape)
-        spread = stacks.new_zeros(stacks.shape[:3])
-        for axis, dim in ((-1, -2), (-2, -1)):
-            marginal = p.sum(dim)
-            steps = torch.arange(p.shape[axis], device=p.device, dtype=p.dtype)
-            mean = (marginal * steps).sum(-1, keepdim=True)
-            variance = (marginal * (steps - mean) ** 2).sum(-1)
-            spread = spread + (variance - sigma**2) ** 2
+        spread = (map_variances(stacks) - sigma**2).square().sum(-1)
         return _average(spread.sum(1), weights, normalize)
+
+
+def map_variances(logits: Tensor) -> Tensor:
+    """Return the variances ``(..., 2)`` in x and y of softmaxed maps ``(..., h, w)``, in pixels squared."""
+    p = logits.flatten(-2).softmax(-1).reshape(logits.shape)
+    variances = []
+    for other in (-2, -1):
+        marginal = p.sum(other)
+        steps = torch.arange(marginal.shape[-1], device=p.device, dtype=p.dtype)
+        mean = (marginal * steps).sum(-1, keepdim=True)
+        variances.append((marginal * (steps - mean) ** 2).sum(-1))
+    return torch.stack(variances, -1)
 
 
 def coordinate_loss(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -174,12 +174,14 @@ class Estimator:
     @property
     def config(self) -> dict[str, Any]:
         """All but the weights, in plain JSON types."""
-        return {
+        codec = asdict(cast("Any", self.codec)) if is_dataclass(self.codec) else {}
+        config = {
             "network": _network_config(self.network),
-            "codec": {"kind": type(self.codec).__name__, **asdict(cast("Any", self.codec))},
+            "codec": {"kind": type(self.codec).__name__, **codec},
             "skeleton": self.skeleton.config,
             "preprocess": self.preprocess.config,
         }
+        return cast("dict[str, Any]", json.loads(json.dumps(config)))  # tuples become lists, as they will in a file
 
     def save(self, path: StrPath) -> None:
         """Write the estimator to one safetensors file, whole or not at all.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,7 +102,7 @@ def labelled(keypoints: Tensor, visibility: Tensor | None, input_size: Size) -> 
 
 def check_keypoints(keypoints: ArrayLike, visibility: ArrayLike | None) -> tuple[Tensor, Tensor | None]:
     """Return both as tensors, key points ``(N, J, 2)`` in float32 or float64 and visibility ``(N, J)``."""
-    points = torch.as_tensor(keypoints)
+    points = _tensor(keypoints)
     if points.ndim != 3 or points.shape[-1] != 2:
         raise ValueError(f"`keypoints` must be (N, J, 2); got {shown(keypoints)}")
     if points.is_complex() or points.dtype == torch.bool:
@@ -110,10 +111,15 @@ def check_keypoints(keypoints: ArrayLike, visibility: ArrayLike | None) -> tuple
         points = points.to(torch.float32)
     if visibility is None:
         return points, None
-    seen = torch.as_tensor(visibility, device=points.device)
+    seen = _tensor(visibility).to(points.device)
     if seen.shape != points.shape[:-1]:
         raise ValueError(f"`visibility` must be (N, J), here {tuple(points.shape[:-1])}; got {shown(visibility)}")
     return points, seen
+
+
+def _tensor(values: ArrayLike) -> Tensor:
+    """Return a tensor; arrays are copied, since a read-only one must not be shared."""
+    return values if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
 
 
 def check_maps(name: str, outputs: Tensor, shape: tuple[int, ...], *, of: int = 1) -> Tensor:

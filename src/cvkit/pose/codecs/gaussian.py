@@ -140,7 +140,7 @@ def _bell(centre: Tensor, size: int, sigma: float) -> Tensor:
 
 def _by_joint(maps: Tensor, axis: int) -> Tensor:
     """Split an axis of 3 J channels into joints and their three channels."""
-    return maps.reshape(*maps.shape[:axis], -1, 3, *maps.shape[axis + 1 :])
+    return maps.reshape(*maps.shape[:axis], maps.shape[axis] // 3, 3, *maps.shape[axis + 1 :])
 
 
 @dataclass(frozen=True)

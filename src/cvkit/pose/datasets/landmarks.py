@@ -125,8 +125,9 @@ class LandmarkData:
 
     def __getitem__(self, index: slice | Sequence[int] | Array) -> LandmarkData:
         """Return the part with these indices (a slice, integers or booleans)."""
-        chosen = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        chosen = np.atleast_1d(chosen)
+        if not isinstance(index, slice):
+            index = np.asarray(index) if len(index) else np.zeros(0, np.int64)
+        chosen = np.arange(len(self))[index]
         images = self.images[chosen] if isinstance(self.images, np.ndarray) else [self.images[i] for i in chosen]
         return LandmarkData(
             images,

@@ -1,0 +1,214 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cvkit.pose import StackedHourglass, fold_batch_norm
+from reference import pose_hourglass
+
+
+def small(joints=3, **options):
+    return StackedHourglass(joints, **{"stacks": 2, "depth": 2, "features": 8, **options})
+
+
+def randomised(network, seed=0):
+    """Give every parameter and running statistic a value of its own, so that nothing hides behind ones and zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                drawn = torch.rand(value.shape, generator=generator, dtype=value.dtype)
+                value.copy_(drawn + 0.5 if name.endswith("running_var") else drawn - 0.3)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("stacks", "count", "tensors"),
+    [(1, 3_586_960, 377), (2, 6_730_912, 684), (4, 13_018_816, 1298), (8, 25_594_624, 2526)],
+)
+def test_published_sizes_to_the_digit(stacks, count, tensors):
+    with torch.device("meta"):
+        network = StackedHourglass(16, stacks=stacks)
+    assert sum(p.numel() for p in network.parameters()) == count
+    assert len(network.state_dict()) == tensors
+
+
+@pytest.mark.parametrize(("stacks", "count"), [(1, 3_426_448), (2, 6_570_400), (8, 25_434_112)])
+def test_the_second_stem_has_its_own_size(stacks, count):
+    with torch.device("meta"):
+        network = StackedHourglass(16, stacks=stacks, stem="newell")
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+@settings(max_examples=15)
+@given(
+    stacks=st.integers(1, 3),
+    depth=st.integers(1, 3),
+    blocks=st.integers(1, 2),
+    channels=st.integers(1, 4),
+    joints=st.integers(1, 4),
+    stem=st.sampled_from(["bearpaw", "newell"]),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+)
+def test_any_shape_in_a_quarter_out(stacks, depth, blocks, channels, joints, stem, height, width):
+    network = StackedHourglass(
+        joints, stacks=stacks, depth=depth, features=4, blocks=blocks, channels=channels, stem=stem
+    ).eval()
+    outputs = network(torch.rand(2, channels, height, width))
+    assert outputs.shape == (2, stacks, joints, -(-height // 4), -(-width // 4))
+    last = network(torch.rand(2, channels, height, width), last_only=True)
+    assert last.shape == (2, 1, *outputs.shape[2:])
+
+
+@pytest.mark.fault("bearpaw/pytorch-pose#39")
+@pytest.mark.fault("princeton-vl/pytorch_stacked_hourglass#21")
+@pytest.mark.parametrize("size", [(96, 96), (240, 320), (250, 190)])
+def test_sizes_that_do_not_divide_work_or_are_refused(size):
+    images = torch.rand(1, 3, *size)
+    with torch.inference_mode():
+        assert small(depth=4, stacks=1)(images).shape[-2:] == (-(-size[0] // 4), -(-size[1] // 4))
+        with pytest.raises(ValueError, match="multiples of 64"):
+            small(depth=4, stacks=1, uneven="refuse")(images)
+
+
+def test_padding_is_zeros_below_and_right():
+    network = randomised(small()).eval()
+    images = torch.rand(2, 3, 23, 37)
+    padded = torch.zeros(2, 3, 32, 48)
+    padded[..., :23, :37] = images
+    assert torch.equal(network(images), network(padded)[..., :6, :10])
+
+
+@pytest.mark.parametrize("stacks", [1, 2])
+def test_agrees_with_the_second_layout_written_out(stacks):
+    network = randomised(small(stem="newell", stacks=stacks)).double().eval()
+    images = torch.rand(2, 3, 32, 48, dtype=torch.float64)
+    state = pose_hourglass.newell_state(network)
+    expected = pose_hourglass.newell(state, images, stacks, depth=2)
+    torch.testing.assert_close(network(images), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_last_only_is_the_last_stack_bit_for_bit():
+    network = randomised(small(stacks=3)).eval()
+    images = torch.rand(1, 3, 16, 32)
+    assert torch.equal(network(images, last_only=True)[:, 0], network(images)[:, -1])
+
+
+def test_checkpointing_changes_no_number():
+    plain, recomputed = small(), small(checkpointing=True)
+    images = torch.rand(2, 3, 32, 16)
+    for network in (plain, recomputed):
+        network(images).square().sum().backward()
+    for a, b in zip(plain.parameters(), recomputed.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+    for a, b in zip(plain.state_dict().values(), recomputed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)  # running statistics counted the batch once
+
+
+def test_checkpointing_recomputes_each_stack():
+    calls = []
+    network = small(checkpointing=True)
+    network.hg[0].register_forward_hook(lambda *_: calls.append(1))
+    network(torch.rand(2, 3, 16, 16)).sum().backward()
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("stem", ["bearpaw", "newell"])
+@pytest.mark.parametrize("format_", [torch.contiguous_format, torch.channels_last])
+def test_folding_keeps_the_output(stem, format_):
+    network = randomised(small(stem=stem)).eval()
+    folded = fold_batch_norm(network).to(memory_format=format_)
+    images = torch.rand(2, 3, 32, 16)
+    torch.testing.assert_close(folded(images), network(images), rtol=1e-3, atol=1e-3)
+    norms = [m for m in folded.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    before = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    residuals = sum(hasattr(m, "bn3") for m in network.modules())
+    assert len(norms) == residuals  # the first of each residual's three
+    assert len(before) == 3 * residuals + 1 + network.stacks
+
+
+def test_folding_is_exact_in_float64_and_leaves_the_network_alone():
+    network = randomised(small()).double().train()
+    before = copy.deepcopy(network.state_dict())
+    folded = fold_batch_norm(network)
+    images = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    assert network.training
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
+    torch.testing.assert_close(folded(images), network.eval()(images), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(fold_batch_norm(folded)(images), folded(images), rtol=0, atol=0)
+
+
+def test_same_generator_same_weights_and_the_global_one_is_left_alone():
+    state = torch.get_rng_state()
+    first, second = (small(generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    other = small()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
+    assert torch.equal(other.conv1.weight, small().conv1.weight)
+
+
+def test_initial_weights_follow_the_usual_rule():
+    weight = StackedHourglass(4, stacks=1, depth=1, features=64).layer3[0].conv2.weight.detach()
+    bound = (32 * 9) ** -0.5
+    assert weight.abs().max() <= bound
+    assert abs(float(weight.std()) - bound / 3**0.5) < 0.03 * bound
+
+
+def test_config_builds_it_again():
+    network = small(stem="newell", blocks=2, uneven="refuse", channels=1)
+    again = StackedHourglass(**network.config)
+    assert [(k, v.shape) for k, v in again.state_dict().items()] == [
+        (k, v.shape) for k, v in network.state_dict().items()
+    ]
+
+
+def test_train_and_eval_give_all_stacks_and_batches_do_not_mix_in_eval():
+    network = randomised(small())
+    images = torch.rand(3, 3, 16, 16)
+    assert network.train()(images).shape == network.eval()(images).shape == (3, 2, 3, 4, 4)
+    one_by_one = torch.cat([network(image[None]) for image in images])
+    torch.testing.assert_close(one_by_one, network(images))
+
+
+def test_empty_batch():
+    assert small().eval()(torch.zeros(0, 3, 16, 16)).shape == (0, 2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"joints": 0}, "joints"),
+        ({"stacks": 0}, "stacks"),
+        ({"depth": 0}, "depth"),
+        ({"features": 6}, "multiple of 4"),
+        ({"stem": "other"}, "stem"),
+        ({"uneven": "crop"}, "uneven"),
+        ({"blocks": 0}, "blocks"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        StackedHourglass(**options)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"\(N, 3, H, W\)"):
+        small()(torch.zeros(3, 16, 16))
+    with pytest.raises(TypeError, match="images"):
+        small()([1, 2])
+    with pytest.raises(TypeError, match="network"):
+        fold_batch_norm(torch.nn.Linear(1, 1))
+
+
+def test_exports_with_a_dynamic_batch():
+    network = randomised(small(stacks=1)).eval()
+    images = torch.rand(2, 3, 16, 16)
+    program = torch.export.export(
+        network, (images,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, strict=False
+    )
+    more = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(program.module()(more), network(more))
