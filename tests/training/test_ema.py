@@ -43,6 +43,17 @@ def test_parameters_follow_the_definition_and_buffers_are_copied(seed, decay, up
         assert torch.equal(own, other)
 
 
+def test_one_call_for_all_equals_the_naive_loop():
+    live = net(torch.float32)
+    ours, naive = training.Average(live), training.Average(live)
+    for step in range(5):
+        moved(live, step)
+        ours.update(live, decay=0.9)
+        training_ema.naive_update(naive.module, live, 0.9)
+    for a, b in zip(ours.module.state_dict().values(), naive.module.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_decay_zero_copies_and_decay_one_freezes():
     live = net(torch.float32)
     average = training.Average(live)

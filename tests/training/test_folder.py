@@ -198,3 +198,13 @@ def test_a_run_document_of_others_is_refused(tmp_path):
     training.save_checkpoint(tmp_path, state, documents={"run": {"fingerprint": 3}})
     with opened(tmp_path, training.World(), {}) as folder, pytest.raises(CheckpointError, match=r"run\.json"):
         folder.resume(line_state(), "auto", (), steps=2)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(CheckpointError, match="can't be the folder of a run"),
+        opened(tmp_path / place, training.World(), {}),
+    ):
+        pass

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cvkit import training
+from cvkit._errors import CheckpointError
 from cvkit.training.log import progress_bar, row_from_text, row_to_text
 
 NAMES = st.text(min_size=1, max_size=6).filter(lambda name: "\0" not in name and "\r" not in name)
@@ -143,3 +144,30 @@ def test_tensorboard_events_hold_the_rows(tmp_path):
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(5, 0.5), (10, 0.25)]
     assert set(events.Tags()["scalars"]) == {"images", "loss"}
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_log_that_cannot_be_written_is_named(tmp_path, rewritten):
+    log = training.CsvLog(tmp_path / "log.csv")
+    log.append({"step": 1})
+    (tmp_path / "log.csv").unlink()
+    (tmp_path / "log.csv").mkdir()
+    with pytest.raises(CheckpointError, match=r"log\.csv: can't be written"):
+        log.append({"step": 2, **({"loss": 1.0} if rewritten else {})})
+
+
+def test_numbers_on_the_device_are_read_in_one_go():
+    reads = []
+
+    class Watched(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if function in {torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.__float__, torch.Tensor.cpu}:
+                reads.append(function)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    means = training.Means()
+    for _ in range(5):
+        means.add({"a": torch.ones(()).as_subclass(Watched), "b": torch.zeros(()).as_subclass(Watched), "c": 2.0})
+    assert means.read(training.World()) == {"a": 1.0, "b": 0.0, "c": 2.0}
+    assert len(reads) == 1

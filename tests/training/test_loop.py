@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from reference.training_problems import (
     digests,
     equal,
     fill,
+    gan_batches,
     gan_fit,
     gan_state,
     gan_step,
@@ -158,6 +160,67 @@ def test_the_global_random_generator_is_neither_read_nor_moved(tmp_path):
     gan_fit(tmp_path / "b", 4)
     torch.set_rng_state(before)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def item_of_a_dying_worker(index, generator, *, bad):
+    if index == bad:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item(index, generator)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("pytorch/pytorch#26072")
+def test_a_killed_worker_loses_no_step(tmp_path):
+    order = training.ResumableSampler(20, 6, seed=3)
+    bad = int(order.indices(2)[5])  # so that two batches are whole at least
+    first = min(step for step in range(9) if bad in order.indices(step).tolist())
+    dying = training.Loader(partial(item_of_a_dying_worker, bad=bad), order, workers=2, prefetch=1)
+    with pytest.raises(DataError, match="a data-loading process died"):
+        gan_fit(tmp_path / "a", 9, batches=dying, checkpoint_every=100)
+    saved = training.checkpoints(tmp_path / "a")
+    assert len(saved) == (first > 0)
+    for out, steps in (("a", 9), ("b", 9)):
+        gan_fit(tmp_path / out, steps, batches=training.Loader(item, order), checkpoint_every=100)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+@pytest.mark.parametrize("cut", [2, 5])
+def test_bfloat16_resumes_exactly_too(tmp_path, cut):
+    def step(state, batch):
+        with state.autocast():
+            return line_step(state, batch)
+
+    def fit(out, cuts):
+        for steps in cuts:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # where the processor emulates it
+                state = line_state()
+                state.precision = "bfloat16"
+            line_fit(out, steps, state=state, step=step)
+        return digests(out)
+
+    whole = fit(tmp_path / "a", [8])
+    assert fit(tmp_path / "b", [cut, 8]) == whole
+    line_fit(tmp_path / "c", 8)
+    assert digests(tmp_path / "c")["modules.network.safetensors"] != whole["modules.network.safetensors"]
+    with pytest.raises(CheckpointError, match="precision = 'bfloat16', now 'float32'"):
+        line_fit(tmp_path / "b", 9)
+
+
+def test_everything_public_pickles(tmp_path):
+    state = line_state()  # torch itself refuses networks with parametrisations
+    state.averages["network"] = training.Average(state.modules["network"])
+    run = line_fit(tmp_path, 2, state=state)
+    record = next(training.iterate(line_state(), line_step, line_batches, steps=1))
+    log, means = training.CsvLog(tmp_path / "log.csv"), training.Means()
+    means.add({"a": torch.ones(())})
+    bare = [gan_batches(), training.World(1, 2), training.StopRequest(2), training.probe_bfloat16()]
+    update = training.Update(torch.ones(()), torch.ones(()))
+    loaders = [training.Loader(item, training.ResumableSampler(3, 1)), training.Replayed([1])]
+    things = [state, run, record, log, means, update, training.DivergenceError(1, "a", "b"), *bare, *loaders]
+    copies = pickle.loads(pickle.dumps(things))
+    assert [type(copy) for copy in copies] == [type(thing) for thing in things]
+    assert equal(snapshot(copies[0]), snapshot(state))
 
 
 # --- what a folder may hold -------------------------------------------------------------------------------------------

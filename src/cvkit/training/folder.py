@@ -160,8 +160,12 @@ def opened(
     if not world.is_main:
         yield folder
         return
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as file:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be the folder of a run: {error.strerror}") from error
+    with lock as file:
         _lock(file.fileno(), path)
         remove_temporaries(path, foreign=True)
         folder.log.load()

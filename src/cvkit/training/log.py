@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from tqdm import tqdm
+
+from cvkit._errors import CheckpointError
+from cvkit._files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,10 +54,9 @@ class Means:
         """Average what is held over the processes and return it, float64 on the CPU, one value a step."""
         if self._held:
             names = list(self._held)
-            flat = torch.cat([_column(self._held[name]) for name in names])
-            flat = world.mean(flat)
-            parts = torch.split(flat, [len(self._held[name]) for name in names])
-            for name, part in zip(names, parts, strict=True):
+            counts = [len(self._held[name]) for name in names]
+            flat = world.mean(_numbers([value for name in names for value in self._held[name]]))
+            for name, part in zip(names, torch.split(flat, counts), strict=True):
                 earlier = self._reduced.get(name)
                 self._reduced[name] = part.clone() if earlier is None else torch.cat([earlier, part])
             self._held.clear()
@@ -73,11 +74,11 @@ class Means:
         return row
 
 
-def _column(values: Sequence[torch.Tensor | float]) -> torch.Tensor:
-    tensors = [v for v in values if isinstance(v, torch.Tensor)]
-    if len(tensors) < len(values):
-        return torch.tensor([float(v) for v in values], dtype=torch.float64)
-    return torch.stack([v.reshape(()).float() for v in tensors]).to("cpu", torch.float64)
+def _numbers(values: Sequence[torch.Tensor | float]) -> torch.Tensor:
+    """Bring numbers from wherever they are to the CPU, float64; the device is waited for once."""
+    tensors = [value.reshape(()).float() for value in values if isinstance(value, torch.Tensor)]
+    read = iter(torch.stack(tensors).tolist() if tensors else [])
+    return torch.tensor([next(read) if isinstance(v, torch.Tensor) else v for v in values], dtype=torch.float64)
 
 
 class CsvLog:
@@ -125,8 +126,11 @@ class CsvLog:
         if self._columns() != known:
             self._rewrite()
             return
-        with self.path.open("a", newline="") as file:
-            file.write(_line([_text(row.get(column)) for column in known]))
+        try:
+            with self.path.open("a", newline="") as file:
+                file.write(_line([_text(row.get(column)) for column in known]))
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: can't be written: {error}") from error
 
     def _columns(self) -> list[str]:
         return list(dict.fromkeys(name for row in self.rows for name in row))
@@ -135,9 +139,11 @@ class CsvLog:
         columns = self._columns()
         lines = [_line(columns)] if columns else []
         lines += [_line([_text(row.get(column)) for column in columns]) for row in self.rows]
-        temporary = self.path.with_name(f"{self.path.name}.tmp-{os.getpid()}")
-        temporary.write_text("".join(lines))
-        temporary.replace(self.path)
+        try:
+            with replacing(self.path) as part:
+                part.write_text("".join(lines), newline="")
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: can't be written: {error}") from error
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -83,7 +83,7 @@ class Run(Generic[M]):
         What was trained, in the form its submodule defines.
     history : tuple of dict
         The rows of ``log.csv``, those of earlier sessions of the run too: ``step``, ``images`` and means of the metrics
-        over the interval that ends there.
+        over the interval that ends there. Of several processes, process 0 has them.
     directory : pathlib.Path
         The folder: checkpoints and ``log.csv``.
     step : int
