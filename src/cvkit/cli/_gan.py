@@ -1,9 +1,10 @@
-"""``cvkit gan fit | sample``: train a conditional GAN on sketches, and draw from it."""
+"""``cvkit gan fit | sample``: train a conditional GAN on sketches, and draw from it; see also `_gan_data`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cvkit.cli._gan_data import add_actions
 from cvkit.cli._output import check_picture
 from cvkit.cli._training import add_training, chosen_device, report, training_options
 
@@ -16,7 +17,7 @@ __all__ = ["add_parser"]
 
 
 def add_parser(commands: Commands) -> None:
-    """Add both commands."""
+    """Add all commands of the group."""
     group = commands.add_parser("gan", help="train a conditional GAN on sketches and draw from it")
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True)
     fit = actions.add_parser(
@@ -41,6 +42,7 @@ def add_parser(commands: Commands) -> None:
     sample.add_argument("--ink", action="store_true", help="dark ink on light paper")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all chance (default: 0)")
     sample.set_defaults(run=_sample)
+    add_actions(actions)
 
 
 def _fit(args: argparse.Namespace) -> int:
