@@ -396,7 +396,7 @@ def test_pillow_modes_with_plain_colours_work(mode):
 
 @pytest.mark.parametrize("mode", ["P", "PA", "CMYK", "RGBa", "YCbCr", "LAB", "HSV"])
 def test_pillow_modes_without_plain_colours_name_a_conversion(mode):
-    with pytest.raises(TypeError, match=r"`backdrop` .*convert\('"):
+    with pytest.raises(TypeError, match=r"`backdrop` .*; use `"):
         composite(Image.new("RGB", (2, 2)), Image.new(mode, (2, 2)))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvkit._checks import check_integer, shown
+from cvkit.imgops._blend_kernels import fast_pixels
 from cvkit.imgops._kernels import in_parts
 from cvkit.imgops._kinds import Unpacked, is_tensor, mask_scale, quantize
 from cvkit.imgops._pixels import Values, namespace, scaled, unscaled
@@ -200,6 +201,9 @@ def merge_images(
     """Return the pixels of the whole result, (N, C, H, W) of the backdrop's dtype."""
     if is_tensor(below.pixels):
         return _merge_tensors(below, above, window, rule, opacity, mask)
+    fast = _merge_bytes(below, above, window, rule, opacity, mask, threads)
+    if fast is not None:
+        return fast
     pixels: Any = below.pixels
     out = pixels.copy(order="K")
     if rule.operator not in KEEPING:
@@ -213,6 +217,25 @@ def merge_images(
 
     if width and out.shape[0]:
         in_parts(work, height, threads)
+    return out
+
+
+def _merge_bytes(
+    below: Unpacked, above: Unpacked, window: Window, rule: Rule, opacity: float, mask: Values, threads: int
+) -> Array | None:
+    """Return the result by one of the kernels for 8-bit pictures, or None."""
+    if not below.dtype == above.dtype == "uint8" or below.high - below.low != 255 or rule.linear or rule.premultiplied:
+        return None
+    pixels: Any = below.pixels
+    layers: Any = above.pixels
+    ground = pixels[:, :, window.below[0], window.below[1]]
+    layer = layers[:, :, window.above[0], window.above[1]]
+    weights = None if mask is None else mask[:, :, window.above[0], window.above[1]]
+    part = fast_pixels(below, above, ground, layer, rule.mode, rule.operator, opacity, weights, threads)
+    if part is None or part.shape == pixels.shape:
+        return part
+    out: Array = pixels.copy(order="K")
+    out[:, : part.shape[1], window.below[0], window.below[1]] = part
     return out
 
 

@@ -1,0 +1,408 @@
+"""The speed tricks of blending 8-bit pictures; the plain twin of all of them is the float64 path of `_merge`.
+
+Each works on short stretches that stay in the second-level cache, gives exactly the rounded result, and is taken
+only where its conditions hold; everything else goes the plain way.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image as PILModule
+
+from cvkit.imgops._kernels import _dense, in_parts
+from cvkit.imgops.modes import BLEND, SEPARABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cvkit._types import Array
+    from cvkit.imgops._kinds import Unpacked
+
+__all__ = [
+    "add_bytes",
+    "blend_bytes",
+    "mask_bytes",
+    "mix_bytes",
+    "over_pillow",
+    "over_words",
+    "paired",
+    "snapped_share",
+]
+
+_CHUNK = 1 << 15  # elements of 16 bit handled at once
+_WORDS = 1 << 13  # pixels of 32 bit handled at once
+_LANES = np.uint32(0x00FF00FF)
+_OPAQUE = np.uint32(0xFF000000)
+
+
+def paired(below: Array, above: Array, kernel: Callable[[Array, Array, Array], None], threads: int = 1) -> Array:
+    """Return what a kernel on flat bytes makes of two pictures (N, C, H, W), in the memory order of the first."""
+    ground, order = _dense(below)
+    layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(order))
+    result = np.empty_like(ground)
+    flat = [x.reshape(-1) for x in (ground, layer, result)]
+    in_parts(lambda start, stop: kernel(*(x[start:stop] for x in flat)), result.size, threads)
+    return result.transpose(np.argsort(order))
+
+
+# Opaque on opaque: flat bytes
+
+
+def blend_bytes(mode: str, opacity: float) -> Callable[[Array, Array, Array], None]:
+    """Return the kernel of a separable mode at an opacity."""
+    if opacity == 1.0 and mode in _DIRECT:
+        return _DIRECT[mode]
+    if mode == "normal":
+        return mix_bytes(opacity)
+    table = _pair_table(mode, opacity)
+
+    def look_up(b: Array, s: Array, out: Array) -> None:
+        # Any formula costs one gather from 64 KB, which stay in the cache.
+        index = np.empty(min(_CHUNK, len(out)), np.uint16)
+        for part in _parts(len(out), _CHUNK):
+            place = index[: len(out[part])]
+            np.copyto(place, b[part])
+            place <<= 8
+            place |= s[part]
+            np.take(table, place, out=out[part], mode="clip")
+
+    return look_up
+
+
+@lru_cache(maxsize=32)
+def _pair_table(mode: str, opacity: float) -> Array:
+    """Return the exactly rounded result for all pairs of backdrop (rows) and source levels, flat."""
+    levels = np.arange(256) / 255.0
+    b, s = (x[None, None] for x in np.meshgrid(levels, levels, indexing="ij"))
+    mixed = b + (BLEND[mode](b, s) - b) * opacity
+    table: Array = np.floor(mixed * 255.0 + (0.5 + 2.0**-35)).astype(np.uint8)
+    return table.reshape(-1)
+
+
+def _multiply(b: Array, s: Array, out: Array) -> None:
+    product = np.empty(min(_CHUNK, len(out)), np.uint16)
+    for part in _parts(len(out), _CHUNK):
+        p = product[: len(out[part])]
+        np.copyto(p, s[part])
+        p *= b[part]
+        _divide(p, out[part])
+
+
+def _screen(b: Array, s: Array, out: Array) -> None:
+    # 255 - (255 - b) (255 - s) / 255; the quotient is never a half, so none is turned around
+    product, other = np.empty(min(_CHUNK, len(out)), np.uint16), np.empty(min(_CHUNK, len(out)), np.uint8)
+    for part in _parts(len(out), _CHUNK):
+        p, q = product[: len(out[part])], other[: len(out[part])]
+        np.invert(s[part], out=q)
+        np.copyto(p, q)
+        np.invert(b[part], out=q)
+        p *= q
+        _divide(p, out[part])
+        np.invert(out[part], out=out[part])
+
+
+def _difference(b: Array, s: Array, out: Array) -> None:
+    other = np.empty(min(_CHUNK, len(out)), np.uint8)
+    for part in _parts(len(out), _CHUNK):
+        q = other[: len(out[part])]
+        np.minimum(b[part], s[part], out=q)
+        np.maximum(b[part], s[part], out=out[part])
+        np.subtract(out[part], q, out=out[part])
+
+
+def add_bytes(b: Array, s: Array, out: Array) -> None:
+    """Add with saturation: s + min(b, 255 - s), eight bits wide throughout."""
+    for part in _parts(len(out), _CHUNK):
+        o = out[part]
+        np.invert(s[part], out=o)
+        np.minimum(o, b[part], out=o)
+        np.add(o, s[part], out=o)
+
+
+def _copy(_: Array, s: Array, out: Array) -> None:
+    np.copyto(out, s)
+
+
+def _darken(b: Array, s: Array, out: Array) -> None:
+    np.minimum(b, s, out=out)
+
+
+def _lighten(b: Array, s: Array, out: Array) -> None:
+    np.maximum(b, s, out=out)
+
+
+_DIRECT: dict[str, Callable[[Array, Array, Array], None]] = {
+    "normal": _copy,
+    "multiply": _multiply,
+    "screen": _screen,
+    "darken": _darken,
+    "lighten": _lighten,
+    "difference": _difference,
+}
+
+
+def mix_bytes(t: float) -> Callable[[Array, Array, Array], None]:
+    """Return the kernel of (1 - t) b + t s."""
+    share = np.float32(snapped_share(t))
+    rest = np.float32(1.0) - share
+    # Results other than halves are 1e-3 away from one at the snapped share, float32 errs by 5e-5 at most.
+    half = np.float32(0.5 + 2.0**-12)
+
+    def mix(b: Array, s: Array, out: Array) -> None:
+        first, second = np.empty((2, min(_WORDS * 2, len(out))), np.float32)
+        for part in _parts(len(out), _WORDS * 2):
+            f, g = first[: len(out[part])], second[: len(out[part])]
+            np.multiply(b[part], rest, out=f)
+            np.multiply(s[part], share, out=g)
+            f += g
+            f += half
+            np.copyto(out[part], f, casting="unsafe")
+
+    return mix
+
+
+def snapped_share(t: float) -> float:
+    """Return the share in the middle of all those that give the same rounded results for all pairs of bytes.
+
+    The results change where ``d t`` is a half for a difference d of two bytes, at odd multiples of 1 / 2d; `t`
+    itself is returned where it is one of these.
+    """
+    d = np.arange(1, 256)
+    steps = np.floor(d * t - 0.5 + 2.0**-35)  # of the last half at or below
+    low = (2.0 * steps + 1.0) / (2.0 * d)
+    high = (2.0 * steps + 3.0) / (2.0 * d)
+    nearest = float(low.max())
+    if abs(nearest - t) < 2.0**-40:
+        return nearest
+    return (max(nearest, 0.0) + min(float(high.min()), 1.0)) / 2.0 if 0.0 < t < 1.0 else t
+
+
+def _divide(p: Array, out: Array) -> None:
+    """Write 16-bit products of two bytes, divided by 255 and rounded, as bytes."""
+    p += 127
+    p //= 255
+    np.copyto(out, p, casting="unsafe")
+
+
+# A mask of bytes
+
+
+def mask_bytes(below: Array, above: Array, mask: Array, threads: int = 1) -> Array:
+    """Return (1 - m) b + m s for pictures (N, C, H, W) and masks (N, 1, H, W) of bytes, in the order of the first."""
+    ground, order = _dense(below)
+    layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(order))
+    weights = np.broadcast_to(mask, (below.shape[0], 1, *below.shape[2:]))
+    result = np.empty_like(ground)
+    if order[-1] == 1 and below.shape[1] > 1:
+        spread = np.ascontiguousarray(weights.transpose(order))
+        b, s, m, out = (x.reshape(-1) for x in (ground, layer, spread, result))
+        _masked(b, s, m, out, below.shape[1], threads)
+    else:
+        wide = np.broadcast_to(weights, below.shape).transpose(order)
+        for i in range(len(ground)):
+            b, s, m, out = (np.ascontiguousarray(x[i]).reshape(-1) for x in (ground, layer, wide, result))
+            _masked(b, s, m, out, 1, threads)
+    return result.transpose(np.argsort(order))
+
+
+def _masked(b: Array, s: Array, mask: Array, out: Array, channels: int, threads: int) -> None:
+    """Mix flat bytes by a mask of one byte for so many neighbours."""
+    pixels = _CHUNK // channels
+
+    def work(start: int, stop: int) -> None:
+        # Repeating the mask within a stretch is much cheaper than broadcasting it over the channels.
+        weights, product, other = np.empty((3, pixels * channels), np.uint16)
+        for first in range(start, stop, pixels):
+            last = min(first + pixels, stop)
+            part = slice(first * channels, last * channels)
+            count = part.stop - part.start
+            w, p, q = weights[:count], product[:count], other[:count]
+            for k in range(channels):
+                w[k::channels] = mask[first:last]
+            np.copyto(p, s[part])
+            p *= w
+            w ^= 255
+            np.copyto(q, b[part])
+            q *= w
+            p += q
+            _divide(p, out[part])
+
+    in_parts(work, len(mask), threads)
+
+
+# Translucent on anything: pixels as words of 32 bit
+
+
+def over_words(below: Array, above: Array, threads: int = 1) -> Array | None:
+    """Return source-over of pictures (N, 4, H, W) of bytes, alpha last, or None on machines of the other byte order."""
+    if sys.byteorder != "little":
+        return None
+    last = (0, 2, 3, 1)
+    ground = np.ascontiguousarray(below.transpose(last))
+    layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(last))
+    result = np.empty_like(ground)
+    d, s, out = (x.reshape(-1).view(np.uint32) for x in (ground, layer, result))
+
+    def work(start: int, stop: int) -> None:
+        room = np.empty((6, _WORDS), np.uint32)
+        for first in range(start, stop, _WORDS):
+            part = slice(first, min(first + _WORDS, stop))
+            buffers = room[:, : part.stop - part.start]
+            if d[part].min() >= _OPAQUE:
+                _over_opaque(d[part], s[part], out[part], buffers)
+            else:
+                _over_translucent(d[part], s[part], out[part], buffers)
+
+    in_parts(work, len(out), threads)
+    return result.transpose(0, 3, 1, 2)
+
+
+def _over_opaque(d: Array, s: Array, out: Array, room: Array) -> None:
+    """Mix two channels at once in the halves of a word; division by 255 is exact in each half."""
+    a, rest, x, y, _, _ = room
+    np.right_shift(s, 24, out=a)
+    np.bitwise_xor(a, 255, out=rest)
+    for shift in (0, 8):
+        np.right_shift(s, shift, out=x)
+        x &= _LANES if shift == 0 else np.uint32(255)
+        x *= a
+        np.right_shift(d, shift, out=y)
+        y &= _LANES if shift == 0 else np.uint32(255)
+        y *= rest
+        x += y
+        x += np.uint32(0x00800080)
+        np.right_shift(x, 8, out=y)
+        y &= _LANES
+        x += y
+        if shift == 0:
+            x >>= 8
+            np.bitwise_and(x, _LANES, out=out)
+        else:
+            x &= np.uint32(0xFF00)
+            out |= x
+    out |= _OPAQUE
+
+
+def _over_translucent(d: Array, s: Array, out: Array, room: Array) -> None:
+    """Go from the backdrop's colour towards the source's by as / ao, in steps of 2^-24."""
+    a, b, share, x, y, place = room
+    np.right_shift(s, 24, out=a)
+    np.right_shift(d, 24, out=b)
+    np.left_shift(a, 8, out=place)
+    place |= b
+    np.take(_share_table(), place, out=share, mode="clip")
+    # ao = a + b - a b, in bytes
+    np.multiply(a, b, out=x)
+    x += 128
+    np.right_shift(x, 8, out=y)
+    x += y
+    x >>= 8
+    a += b
+    a -= x
+    np.left_shift(a, 24, out=out)
+    for shift in (0, 8, 16):
+        np.right_shift(s, shift, out=x)
+        x &= np.uint32(255)
+        np.right_shift(d, shift, out=y)
+        y &= np.uint32(255)
+        x -= y
+        x *= share  # modulo 2^32, which the sum below undoes
+        y <<= 24
+        x += y
+        x += _HALF
+        x >>= 24
+        x <<= shift
+        out |= x
+
+
+# With this offset and the corrections below, all pairs of alphas times all differences of colour come out exactly
+# rounded, halves up (a test goes through them).
+_HALF = np.uint32((1 << 23) + 122)
+_CORRECTIONS = {
+    1: ((67, 178), (107, 202), (116, 167), (167, 149), (176, 233), (197, 59), (208, 121), (247, 142), (251, 218)),
+    -1: ((77, 142), (163, 244), (166, 101), (181, 131), (254, 133)),
+}
+
+
+@cache
+def _share_table() -> Array:
+    """Return as / ao in steps of 2^-24 for all pairs of alphas, source's first, flat."""
+    a, b = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    whole = 255 * a + b * (255 - a)
+    shares = (255 * a * (1 << 25) + whole) // np.maximum(2 * whole, 1)
+    for step, pairs in _CORRECTIONS.items():
+        shares[tuple(np.transpose(pairs))] += step
+    words: Array = shares.astype(np.uint32)
+    return words.reshape(-1)
+
+
+# Pillow's own rule
+
+
+def over_pillow(below: Array, above: Array) -> Array:
+    """Return Pillow's alpha composite of pictures (N, 2 or 4, H, W) of bytes, alpha last."""
+    mode = "RGBA" if below.shape[1] == 4 else "LA"
+    ground = np.ascontiguousarray(below.transpose(0, 2, 3, 1))
+    layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(0, 2, 3, 1))
+    result = np.empty_like(ground)
+    size = (below.shape[3], below.shape[2])
+    for n in range(len(ground)):
+        pictures = [PILModule.frombuffer(mode, size, x[n], "raw", mode, 0, 1) for x in (ground, layer)]
+        merged = PILModule.alpha_composite(*pictures)
+        if mode == "RGBA" and _pillow_writes():
+            _write(merged, result[n])
+        else:
+            result[n] = np.asarray(merged)
+    return result.transpose(0, 3, 1, 2)
+
+
+def _write(picture: PILModule.Image, target: Array) -> None:
+    """Let Pillow copy an RGBA picture into an array, five times as fast as `numpy.asarray`."""
+    mapped = PILModule.frombuffer("RGBA", picture.size, target, "raw", "RGBA", 0, 1)
+    core: Any = mapped.im
+    core.paste(picture.im, (0, 0, *picture.size))
+
+
+@cache
+def _pillow_writes() -> bool:
+    """Return whether Pillow writes into an array that it was mapped on."""
+    try:
+        probe = np.zeros((2, 3, 4), np.uint8)
+        _write(PILModule.new("RGBA", (3, 2), (1, 2, 3, 4)), probe)
+        return bool((probe == [1, 2, 3, 4]).all())
+    except Exception:  # noqa: BLE001  (whatever a future Pillow raises, the slow way is right)
+        return False
+
+
+# Which kernel
+
+
+def fast_pixels(
+    below: Unpacked, above: Unpacked, ground: Array, layer: Array, mode: str, operator: str, opacity: float,
+    mask: Array | None, threads: int,
+) -> Array | None:  # fmt: skip
+    """Return the result for the overlap of two 8-bit pictures (N, C, H, W), or None where no kernel gives it."""
+    plain = mode == "normal" and operator == "source-over"
+    if mask is not None and (mask.dtype != np.uint8 or above.alpha):
+        return None
+    if below.alpha:
+        both = above.alpha and below.colors == above.colors == 3
+        return over_words(ground, layer, threads) if both and plain and opacity == 1.0 and mask is None else None
+    if above.alpha or mask is not None:
+        weights = layer[:, -1:] if mask is None else mask
+        color = layer[:, : above.colors]
+        return mask_bytes(ground[:, : below.colors], color, weights, threads) if plain and opacity == 1.0 else None
+    color = layer[:, : above.colors]
+    if operator in {"source-over", "source-atop"} and mode in SEPARABLE:
+        return paired(ground[:, : below.colors], color, blend_bytes(mode, opacity), threads)
+    if operator == "lighter" and mode == "normal" and opacity == 1.0:
+        return paired(ground[:, : below.colors], color, add_bytes, threads)
+    return None
+
+
+def _parts(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
