@@ -9,7 +9,7 @@ from cvkit.gan import datasets, metrics
 from cvkit.gan.augment import DiffAugment
 from cvkit.gan.cleaning import CleaningReport, clean, cross_fit, dropped_sheet, select_instances
 from cvkit.gan.conditioning import ClassProjection, ConditionalBatchNorm2d
-from cvkit.gan.datasets import quickdraw
+from cvkit.gan.datasets import quickdraw as quickdraw  # public; its page is that of cvkit.gan.datasets.quickdraw
 from cvkit.gan.draw import sample_sheet
 from cvkit.gan.duplicates import find_copies
 from cvkit.gan.judge import Judge, SketchClassifier, robustness, train_classifier
@@ -73,7 +73,6 @@ __all__ = [
     "non_saturating_generator_loss",
     "preset",
     "pretrained_judge",
-    "quickdraw",
     "r1_penalty",
     "r2_penalty",
     "relativistic_discriminator_loss",

@@ -108,6 +108,18 @@ def write_binary(path: StrPath, drawings: Iterable[Drawing]) -> None:
     ------
     ValueError
         If a drawing does not fit the format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.gan import quickdraw
+    >>> line = quickdraw.Drawing((np.array([[0, 0], [255, 9]]),), country="DE")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     quickdraw.write_binary(Path(folder, "line.bin"), [line])
+    ...     Path(folder, "line.bin").stat().st_size
+    23
     """
     with written(path) as file:
         for number, drawing in enumerate(drawings):

@@ -84,6 +84,17 @@ def write_bitmaps(path: StrPath, images: Array) -> None:
     ------
     TypeError, ValueError
         If the images are of another form.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.gan import quickdraw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     quickdraw.write_bitmaps(Path(folder, "cat.npy"), np.zeros((3, 28, 28), np.uint8))
+    ...     np.load(Path(folder, "cat.npy")).shape
+    (3, 784)
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:
@@ -115,6 +126,16 @@ def read_arrays(path: StrPath, *, max_bytes: int = MAX_BYTES) -> ImageSet:
     ------
     DataError
         If the file is missing, damaged or of another form.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cvkit.gan import quickdraw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     quickdraw.write_arrays(Path(folder, "set.npz"), quickdraw.generate(["sun"], 2))
+    ...     quickdraw.read_arrays(Path(folder, "set.npz")).names
+    ('sun',)
     """
     label = os.fspath(path)
     max_bytes = check_integer("max_bytes", max_bytes, minimum=1)

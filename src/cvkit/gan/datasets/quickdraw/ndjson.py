@@ -74,6 +74,16 @@ def write_ndjson(path: StrPath, drawings: Iterable[Drawing]) -> None:
         The file, which appears whole or not at all.
     drawings : iterable of Drawing
         The drawings, in order; taken one at a time.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cvkit.gan import quickdraw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     quickdraw.write_ndjson(Path(folder, "sun.ndjson"), quickdraw.generate_drawings("sun", 2))
+    ...     len(Path(folder, "sun.ndjson").read_bytes().splitlines())
+    2
     """
     with written(path) as file:
         for drawing in drawings:

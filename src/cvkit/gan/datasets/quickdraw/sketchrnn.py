@@ -332,6 +332,16 @@ def write_sketchrnn(
     ------
     ValueError
         If an offset does not fit 16 bits.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cvkit.gan import quickdraw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     quickdraw.write_sketchrnn(Path(folder, "sun.npz"), quickdraw.generate(["sun"], 2).strokes)
+    ...     len(quickdraw.read_sketchrnn(Path(folder, "sun.npz")).train)
+    2
     """
     with written(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, part in zip(_PARTS, (train, valid, test), strict=True):
