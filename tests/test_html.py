@@ -188,7 +188,7 @@ def polylines(block):
 def test_curves_stay_inside_the_plot(points):
     xs, ys = zip(*points, strict=True)
     for line in polylines(line_plot({"a": (xs, ys)})):
-        assert all(64 <= x <= 624 and 26 <= y <= 256 for x, y in line)
+        assert all(52 <= x <= 468 and 26 <= y <= 224 for x, y in line)
 
 
 def test_larger_values_are_drawn_higher_and_further_right():
@@ -213,7 +213,7 @@ def test_plots_of_little(series):
 
 def test_several_curves_are_told_apart_by_colour_and_dash():
     block = line_plot({str(i): ([0, 1], [i, i + 1]) for i in range(7)})
-    looks = re.findall(r'<polyline[^>]*stroke="([^"]+)" stroke-dasharray="([^"]*)"', block)
+    looks = re.findall(r'<polyline[^>]*class="([^"]+)" stroke-dasharray="([^"]*)"', block)
     assert len(set(looks[:6])) == 6
     assert read(page("t", block)).tags.count("polyline") == 7
 

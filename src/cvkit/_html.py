@@ -30,13 +30,12 @@ class Block(str):
     __slots__ = ()
 
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; the dashes keep them apart in print.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_DASHES = ("", "6 3", "2 2", "8 2 2 2", "4 4", "1 3")
+_DASHES = ("", "6 3", "2 2", "8 2 2 2", "4 4", "1 3")  # keep curves apart in print
 
+# The curves' colours are Okabe and Ito's, which stay apart for colour-blind readers.
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1e21; --faint: #62676d; --line: #d5d8dc; --paper: #ffffff; --shade:
-#f4f5f6; } @media (prefers-color-scheme: dark) {
+:root { color-scheme: light dark; --ink: #1c1e21; --faint: #62676d; --line: #d5d8dc; --paper: #fff; --shade: #f4f5f6; }
+@media (prefers-color-scheme: dark) {
   :root { --ink: #e6e7e9; --faint: #a3a8ae; --line: #43474c; --paper: #17191b; --shade: #212427; }
 }
 * { box-sizing: border-box; }
@@ -51,15 +50,33 @@ figure { margin: 1rem 0; min-width: 0; }
 figure img, figure svg { display: block; max-width: 100%; height: auto; }
 img.small { image-rendering: pixelated; }
 figcaption { color: var(--faint); font-size: 0.875rem; margin-top: 0.35rem; max-width: 44rem; }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); gap: 1rem; align-items:
-start; } .row figure { margin: 0.5rem 0; } .row figure img { width: 100%; } .wide { overflow-x: auto; margin: 1rem 0;
-} table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9375rem; } caption { text-align:
-left; color: var(--faint); font-size: 0.875rem; padding-bottom: 0.35rem; } th, td { padding: 0.3rem 0.9rem 0.3rem 0;
-text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; } th { font-weight: 600; } .n {
-text-align: right; } pre { background: var(--shade); padding: 0.7rem 0.9rem; overflow-x: auto; font-size: 0.85rem;
-border-radius: 4px; } details { margin: 1rem 0; border-left: 3px solid var(--line); padding-left: 0.9rem; } summary {
-cursor: pointer; font-weight: 600; } svg text { fill: var(--ink); font: 12px system-ui, sans-serif; } svg .grid {
-stroke: var(--line); stroke-width: 1; } @media print {
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); gap: 1rem;
+  align-items: start; }
+.row figure { margin: 0.5rem 0; }
+.row figure img { width: 100%; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9375rem; }
+caption { text-align: left; color: var(--faint); font-size: 0.875rem; padding-bottom: 0.35rem; }
+th, td { padding: 0.3rem 0.9rem 0.3rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; }
+th.n, td.n { text-align: right; }
+pre { background: var(--shade); padding: 0.7rem 0.9rem; overflow-x: auto; font-size: 0.85rem; border-radius: 4px; }
+details { margin: 1rem 0; border-left: 3px solid var(--line); padding-left: 0.9rem; }
+summary { cursor: pointer; font-weight: 600; }
+svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+.c0 { stroke: #0072b2; }
+.c1 { stroke: #d55e00; }
+.c2 { stroke: #009e73; }
+.c3 { stroke: #cc79a7; }
+.c4 { stroke: #e69f00; }
+.c5 { stroke: #56b4e9; }
+@media (prefers-color-scheme: dark) {
+  .c0 { stroke: #4ba6de; }
+  .c1 { stroke: #ee7f33; }
+  .c5 { stroke: #9adcff; }
+}
+@media print {
   :root { --ink: #000; --faint: #333; --line: #999; --paper: #fff; --shade: #eee; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   figure, table, pre { break-inside: avoid; }
@@ -191,11 +208,11 @@ def line_plot(
     x_label, y_label : str, optional
         What the axes count.
     """
-    width, height, left, top, bottom = 640, 300, 64, 26, 44
-    right = 160 if len(series) > 1 else 16  # room for the names
+    width, height, left, top, bottom = 480, 270, 52, 26, 46
+    right = 136 if len(series) > 1 else 12  # room for the names
     points = {name: _finite(name, xs, ys) for name, (xs, ys) in series.items()}
     places = [point for runs in points.values() for run in runs for point in run]
-    x_low, x_high, x_ticks = _axis([x for x, _ in places], 7)
+    x_low, x_high, x_ticks = _axis([x for x, _ in places], 6)
     y_low, y_high, y_ticks = _axis([y for _, y in places], 5)
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -215,7 +232,7 @@ def line_plot(
     )
     parts.append(f'<text x="{left}" y="14">{_text(y_label)}</text>')
     for i, (name, runs) in enumerate(points.items()):
-        look = f'stroke="{_COLOURS[i % len(_COLOURS)]}" stroke-dasharray="{_DASHES[i % len(_DASHES)]}"'
+        look = f'class="c{i % len(_DASHES)}" stroke-dasharray="{_DASHES[i % len(_DASHES)]}"'
         for run in runs:
             path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in run)
             # A single point would draw nothing as a line.
@@ -223,9 +240,9 @@ def line_plot(
             parts.append(f'<polyline fill="none" stroke-width="2" stroke-linecap="round" {look} points="{path}"/>')
         if len(series) > 1:
             y = top + 10 + 18 * i
-            parts.append(f'<line x1="{width - 148}" x2="{width - 122}" y1="{y}" y2="{y}" stroke-width="2" {look}/>')
+            parts.append(f'<line x1="{width - 126}" x2="{width - 104}" y1="{y}" y2="{y}" stroke-width="2" {look}/>')
             parts.append(
-                f'<text x="{width - 116}" y="{y + 4}">{_text(name if len(name) < 19 else name[:17] + "…")}</text>'
+                f'<text x="{width - 98}" y="{y + 4}">{_text(name if len(name) < 16 else name[:14] + "…")}</text>'
             )
     names = _text(", ".join(series) or "no curves")
     inner = "\n".join(parts)
