@@ -93,7 +93,7 @@ def _plan(kernel: Array, step: int, length: int, count: int, block: int) -> Plan
 def along_rows(values: Values, plan: Plan) -> Values:
     """Return values (..., L) filtered along their last axis, (..., count)."""
     matrix, index = _beside(plan, values)
-    padded = values[..., index]
+    padded = values.index_select(-1, index) if is_tensor(values) else np.take(values, index, -1)
     taps, stride = len(plan.matrix), plan.stride
     windows = padded.unfold(-1, taps, stride) if is_tensor(values) else _windows(padded, taps, stride, -1)
     blocks = windows @ matrix
@@ -104,7 +104,7 @@ def along_rows(values: Values, plan: Plan) -> Values:
 def along_columns(values: Values, plan: Plan) -> Values:
     """Return values (..., L, W) filtered along their last axis but one, (..., count, W)."""
     matrix, index = _beside(plan, values)
-    padded = values[..., index, :]
+    padded = values.index_select(-2, index) if is_tensor(values) else np.take(values, index, -2)
     taps, stride = len(plan.matrix), plan.stride
     windows = padded.unfold(-2, taps, stride) if is_tensor(values) else _windows(padded, taps, stride, -2)
     blocks = matrix.T @ windows.swapaxes(-1, -2)

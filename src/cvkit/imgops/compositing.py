@@ -15,13 +15,13 @@ from cvkit._checks import check_choice, check_integer, check_interval
 from cvkit.imgops._blend_kernels import over_pillow
 from cvkit.imgops._kinds import Unpacked, unpack, unpack_mask
 from cvkit.imgops._merge import Rule, Window, merge_images, place
-from cvkit.imgops._pixels import Values
 from cvkit.imgops.modes import MODES, NON_SEPARABLE, OPERATORS, Mode, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cvkit._types import Image, ImageT
+    from cvkit.imgops._pixels import Values
 
 __all__ = ["composite"]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvkit._checks import check_integer, check_interval
+from cvkit.imgops._blend_kernels import mix_bytes, paired
 from cvkit.imgops._kernels import in_parts
 from cvkit.imgops._kinds import Unpacked, check_same_kind, is_tensor, quantize, unpack
 from cvkit.imgops._merge import TICK, lerp
@@ -90,6 +91,8 @@ def _mixed_arrays(one: Unpacked, two: Unpacked, t: float, threads: int) -> Value
     pixels: Any = a
     if t in {0.0, 1.0}:
         return a if t == 0.0 else b
+    if one.dtype == "uint8" and not one.alpha and (one.low, one.high) == (0, 255):
+        return paired(pixels, np.asarray(b), mix_bytes(t), threads)
     out = np.empty_like(pixels)
     height, width = one.size
     step = max(1, _PIECE // max(width, 1))
