@@ -101,8 +101,8 @@ def test_an_ablation_costs_one_pass_below_the_layer_for_many_channels():
     model.body[0].register_forward_hook(lambda m, i, o: below.append(len(o)))
     model.tail.register_forward_hook(lambda m, i, o: above.append(len(o)))
     explain(model, x, method="ablationcam", layer="body.3", target=1)
-    assert below == [1, 1, 1]  # trace, trial, all six channels
-    assert above == [1, 2, 6]
+    assert below == [1, 1]  # the trace, and all six channels beside an unaltered copy
+    assert above == [1, 7]
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

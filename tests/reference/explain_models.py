@@ -22,10 +22,11 @@ def seeded(model: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float32) 
         for module in model.modules():
             for parameter in module._parameters.values():
                 if parameter is not None:
-                    fan = parameter[0].numel() if parameter.dim() > 1 else 4
+                    fan = max(parameter[0].numel(), 1) if parameter.dim() > 1 else 4
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * (2.0 / fan) ** 0.5)
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.weight.copy_(0.5 + torch.rand(module.weight.shape, generator=generator))
+                if module.weight is not None:
+                    module.weight.copy_(0.5 + torch.rand(module.weight.shape, generator=generator))
                 module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator) * 0.1)
                 module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
     return model.to(dtype).eval()

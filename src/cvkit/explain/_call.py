@@ -6,9 +6,11 @@ layer no graph is built: the hook there starts one. Above it only gradients with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +22,17 @@ from cvkit.explain.targets import Resolved, Select, TargetLike, resolve_target, 
 from cvkit.explain.tokens import Tokens, infer_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Attribution", "Call", "LayerCall", "Setup", "as_grid", "grad_mode"]
+__all__ = ["MANY", "Attribution", "Call", "Forward", "LayerCall", "Setup", "as_grid", "grad_mode"]
 
 T = TypeVar("T")
 
 _BYTES_PER_PASS = 2**26  # a pass of altered copies holds about 64 MiB at the place where they are made
+_IMAGE_BYTES_PER_PASS = 5 * 2**20  # at the input, on CPUs: more rows only leave the caches (8 pictures of 224 x 224)
 _MOST_ROWS_PER_PASS = 512
+MANY = 32
+"""From how many altered copies on another memory format of the weights is worth its conversion."""
 
 
 @contextmanager
@@ -50,12 +55,16 @@ class LayerCall:
     tokens: Tokens | None = None
 
 
+Forward: TypeAlias = Callable[[nn.Module, Any], Any]
+"""Runs a model on inputs."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """What stays fixed during one explanation."""
 
     model: nn.Module
-    forward: Callable[[nn.Module, Any], Any]
+    forward: Forward
     layers: Mapping[str, nn.Module] | None  # None: found from the forward
     autocast: Callable[[], AbstractContextManager[object]]
     spatial: tuple[int, ...]  # of the inputs
@@ -67,6 +76,7 @@ class Setup:
     differentiable: bool = False
     progress: bool = False
     gradient: bool = True  # whether the method takes gradients at layers
+    many: Forward | None = None  # the same forward with weights in channels-last form, for many passes
 
     def show(self, steps: Iterable[T], total: int) -> Iterable[T]:
         """Return the steps, with a progress bar if one was asked for."""
@@ -145,10 +155,10 @@ class Call:
 
     # ---------------------------------------------------------------- the forward
 
-    def _run(self, inputs: Any) -> Any:
+    def _run(self, inputs: Any, forward: Forward | None = None) -> Any:
         """Run the model."""
         with self.setup.autocast():
-            return self.setup.forward(self.setup.model, inputs)
+            return (forward or self.setup.forward)(self.setup.model, inputs)
 
     def _copied_inputs(self) -> Any:
         """Return the inputs in memory of their own: a model may write into its input."""
@@ -458,7 +468,8 @@ class Call:
         rows = self.setup.chunk
         if rows is None:
             per_row = max(1, row.nbytes // max(self.rows, 1))
-            rows = max(1, min(most, _BYTES_PER_PASS // per_row))
+            at_input = row is self.image and row.device.type == "cpu"
+            rows = max(1, min(most, (_IMAGE_BYTES_PER_PASS if at_input else _BYTES_PER_PASS) // per_row))
         return max(1, rows // max(self.rows, 1))
 
     def _grouped_scores(self, output: Any, copies: int) -> Tensor:
@@ -490,14 +501,19 @@ class Call:
 
         return map_tensors(repeated, self.inputs)
 
-    def scores_of_images(self, images: Tensor) -> Tensor:
+    def scores_of_images(self, images: Tensor, *, many: bool = False) -> Tensor:
         """Return the scores ``(K, N)`` of altered images ``(K, N, C, *S)``, without a graph.
 
-        The images may be written into by the model.
+        The images may be written into by the model. With `many`, a pass of many, the channels-last form of the weights
+        is used where there is one.
         """
         copies = images.shape[0]
+        flat = images.flatten(0, 1)
+        forward = self.setup.many if many else None
+        if forward is not None:
+            flat = flat.contiguous(memory_format=torch.channels_last)
         with grad_mode(enabled=False):
-            output = self._run(self._with_images(images.flatten(0, 1), copies))
+            output = self._run(self._with_images(flat, copies), forward)
             return self._grouped_scores(output, copies)
 
     def _leaf(self, image: Tensor) -> Tensor:
@@ -549,57 +565,103 @@ class Call:
             gradients, others = self._at_image_and(scores, leaf, more())
         return scores, gradients, others
 
-    def scores_from_layer(self, which: int, maps: Tensor) -> Tensor:
-        """Return the scores ``(K, N)`` of altered activations ``(K, N, C, *S)`` of one layer, without a graph.
+    def scores_from_layer(self, which: int, count: int, fill: Callable[[Tensor, int, int], object]) -> Tensor:
+        """Return the scores ``(count, N)`` of altered activations of one layer, without a graph, in passes.
+
+        ``fill(buffer, start, stop)`` writes the altered activations of numbers `start` to `stop` into a buffer
+        ``(stop - start, N, C, *S)``, whose entries are unaltered copies to begin with.
+        """
+        A = self.activations[which].detach()
+        block = self.copies_per_pass(A)
+        forward = self._forward_from(A, count)
+        scores = []
+        for start in self.setup.show(range(0, count, block), -(-count // block)):
+            stop = min(start + block, count)
+            scores.append(self._restarted(which, A, stop - start, partial(_fill_from, fill, start, stop), forward))
+        return torch.cat(scores) if scores else A.new_zeros(0, self.rows)
+
+    def _forward_from(self, A: Tensor, count: int) -> Forward | None:
+        """Return the forward for `count` altered copies at a layer: channels-last above a layer of many positions."""
+        large = 64 * A.shape[2:].numel() >= self.image.shape[2:].numel()
+        return self.setup.many if large and count >= MANY else None
+
+    def _restarted(
+        self, which: int, A: Tensor, copies: int, fill: Callable[[Tensor], object], forward: Forward | None
+    ) -> Tensor:
+        """Return the scores of one pass of altered activations.
 
         The part below the layer runs on the batch alone, and the altered copies take the layer's output's place. Where
         the rest of the model also reads something of the batch's own size (a skip connection around the layer), the
-        inputs are repeated instead; a trial on two unaltered copies tells.
+        inputs are repeated instead: an unaltered copy in the first pass, which must give back the score, tells.
         """
-        copies = maps.shape[0]
         with grad_mode(enabled=False):
             if self._alone is None:
-                self._alone = self._fits_alone(which)
+                try:
+                    maps = self._buffer(A, copies + 1, fill)
+                    scores = self._grouped_scores(
+                        self._with_layer(self._copied_inputs(), maps, which, forward), copies + 1
+                    )
+                    self._alone = self._is_score(scores[0])
+                    if self._alone:
+                        return scores[1:]
+                except (RuntimeError, ValueError, TypeError, IndexError):
+                    self._alone = False
             inputs = self._copied_inputs() if self._alone else self._repeated_inputs(copies)
-            return self._grouped_scores(self._with_layer(inputs, maps, which), copies)
+            maps = self._buffer(A, copies, fill)
+            return self._grouped_scores(self._with_layer(inputs, maps, which, forward), copies)
 
-    def _fits_alone(self, which: int) -> bool:
-        """Whether two unaltered copies at the layer, above a single batch, give back the scores twice."""
-        same = self.activations[which].detach()
+    @staticmethod
+    def _buffer(A: Tensor, copies: int, fill: Callable[[Tensor], object]) -> Tensor:
+        """Return copies of activations, the last of them altered."""
+        maps = A.expand(copies, *A.shape).clone(memory_format=torch.contiguous_format)
+        fill(maps)
+        return maps
+
+    def _is_score(self, scores: Tensor) -> bool:
+        """Whether scores are those of this call."""
         base = self.scores.detach()
-        try:
-            trial = self._grouped_scores(self._with_layer(self._copied_inputs(), torch.stack([same, same]), which), 2)
-        except (RuntimeError, ValueError, TypeError, IndexError):
-            return False
         scale = base.abs().amax() if base.numel() else base.sum()
-        return bool(((trial - base).abs() <= 1e-3 * scale + 1e-6).all())
+        return bool(((scores - base).abs() <= 1e-3 * scale + 1e-6).all())
 
-    def _with_layer(self, inputs: Any, maps: Tensor, which: int) -> Any:
+    def _with_layer(self, inputs: Any, maps: Tensor, which: int, forward: Forward | None) -> Any:
         """Run the model with one layer call's output replaced by maps ``(K, N, C, *S)``."""
         assert self.calls is not None
         call, own = self.calls[which], self._outputs[which].detach()
         flat = maps.flatten(0, 1)
         new = (flat if call.tokens is None else call.tokens.from_grid(flat, own)).to(own.dtype)
+        if forward is not None and new.dim() == 4:
+            new = new.contiguous(memory_format=torch.channels_last)
 
         def put(_name: str, occurrence: int, _output: Tensor, _inputs: tuple[Any, ...]) -> Tensor | None:
-            return new.clone() if occurrence == call.occurrence else None
+            return new if occurrence == call.occurrence else None
 
         with watched({call.name: named_layers(self.setup.model)[call.name]}, put):
-            return self._run(inputs)
+            return self._run(inputs, forward)
+
+
+def _fill_from(fill: Callable[[Tensor, int, int], object], start: int, stop: int, buffer: Tensor) -> None:
+    """Fill the last ``stop - start`` entries of a buffer."""
+    fill(buffer[len(buffer) - (stop - start) :], start, stop)
 
 
 def _gradients_of(
     scores: Tensor, at: Sequence[Tensor], *, retain_graph: bool = False, create_graph: bool = False
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of the summed scores; None where they do not depend on a tensor."""
-    return torch.autograd.grad(
-        scores,
-        at,
-        torch.ones_like(scores),
-        retain_graph=retain_graph or create_graph,
-        create_graph=create_graph,
-        allow_unused=True,
+    wanted = [tensor for tensor in at if tensor.requires_grad]
+    if not wanted:
+        return tuple(None for _ in at)
+    found = iter(
+        torch.autograd.grad(
+            scores,
+            wanted,
+            torch.ones_like(scores),
+            retain_graph=retain_graph or create_graph,
+            create_graph=create_graph,
+            allow_unused=True,
+        )
     )
+    return tuple(next(found) if tensor.requires_grad else None for tensor in at)
 
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:

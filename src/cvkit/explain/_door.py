@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cvkit._checks import check_choice, check_instance, check_integer, shown
-from cvkit.explain._call import Attribution, Call, LayerCall, Setup, grad_mode
+from cvkit.explain._call import Attribution, Call, Forward, LayerCall, Setup, grad_mode
 from cvkit.explain._layers import LayerLike, resolve_layers
 from cvkit.explain._maps import FUSIONS, NORMALIZATIONS, Fusion, Normalization, fuse_maps, normalize_maps, per_sample
 from cvkit.explain._state import preserved, unwrap
@@ -127,6 +127,29 @@ def usable_forward(
     return run
 
 
+def channels_last_forward(model: nn.Module, forward: Forward | None, image: Tensor) -> Forward | None:
+    """Return a forward through channels-last copies of the convolutions' weights, where that is the faster form.
+
+    On CPUs, two-dimensional convolutions are. The rule is fixed, not a measurement, so that a call always gives the
+    same bytes; the parameters themselves stay as they are. None where it does not apply.
+    """
+    if image.device.type != "cpu" or image.dim() != 4 or min(image.shape[2:]) < 64:
+        return None
+    weights = {name: weight for name, weight in model.named_parameters() if weight.dim() == 4}
+    if not weights or any(weight.is_inference() for weight in weights.values()):
+        return None
+    holder = _Holder(model, forward or _default_forward)
+    copies: dict[str, Tensor] = {}
+
+    def run(_model: nn.Module, inputs: object) -> object:
+        if not copies:  # on first use: most methods never come here
+            for name, weight in weights.items():
+                copies[f"model.{name}"] = weight.detach().contiguous(memory_format=torch.channels_last)
+        return torch.func.functional_call(holder, copies, (inputs,))
+
+    return run
+
+
 def image_of(inputs: object) -> Tensor:
     """Return the tensor of the inputs that is explained: the first floating one with a spatial axis."""
     image = first_tensor(inputs, lambda tensor: tensor.is_floating_point() and tensor.dim() >= 3)
@@ -236,6 +259,7 @@ def _request(
         differentiable=bool(differentiable),
         progress=bool(progress),
         gradient=traits.gradient,
+        many=channels_last_forward(model, forward, image),
     )
     several = layer is not None and not isinstance(layer, str | nn.Module)
     return _Request(

@@ -308,7 +308,12 @@ def _is_affine(call: Call, which: int) -> bool:
         return True
     A = call.activations[which].detach()
     g = call.gradients[which].detach()
-    zero, turned = call.scores_from_layer(which, torch.stack([torch.zeros_like(A), A.flip(1)]))
+
+    def alter(buffer: Tensor, start: int, stop: int) -> None:
+        for i in range(start, stop):
+            buffer[i - start] = 0 if i == 0 else A.flip(1)
+
+    zero, turned = call.scores_from_layer(which, 2, alter)
     predicted = (A.flip(1) * g).flatten(1).sum(1).to(zero.dtype)
     finite = torch.isfinite(predicted) & torch.isfinite(turned)
     scale = (A.flip(1) * g).abs().flatten(1).sum(1) + zero.abs()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cvkit._checks import check_choice, check_integer, check_interval
 from cvkit.explain import cam
-from cvkit.explain._call import Attribution, Call
+from cvkit.explain._call import MANY, Attribution, Call
 from cvkit.explain._maps import resize_maps
 from cvkit.explain._method import Method, Traits, draw_normal, noise_generators
 from cvkit.explain.targets import Probability, select_logits
@@ -66,14 +66,11 @@ class AblationCAM(Method):
         channels = A.shape[1]
         if call.rows == 0:
             return A.new_zeros(0, channels)
-        block = call.copies_per_pass(A)
-        scores = []
-        for start in call.setup.show(range(0, channels, block), math.ceil(channels / block)):
-            count = min(block, channels - start)
-            copies = A.expand(count, *A.shape).clone()
-            copies[torch.arange(count), :, torch.arange(start, start + count)] = 0
-            scores.append(call.scores_from_layer(which, copies))
-        fallen: Tensor = (call.scores.detach() - torch.cat(scores)).T  # y - y_k
+
+        def ablate(buffer: Tensor, start: int, stop: int) -> None:
+            buffer[torch.arange(stop - start), :, torch.arange(start, stop)] = 0
+
+        fallen: Tensor = (call.scores.detach() - call.scores_from_layer(which, channels, ablate)).T  # y - y_k
         return fallen
 
 
@@ -100,7 +97,7 @@ def _masked_scores(call: Call, masks: Iterator[Tensor], count: int) -> Tensor:
     scores: list[Tensor] = []
     for start in call.setup.show(range(0, count, block), math.ceil(count / block)):
         some = torch.stack([next(masks) for _ in range(min(block, count - start))])  # (K, N, *S)
-        scores.append(call.scores_of_images(image * some.unsqueeze(2).to(image.dtype)))
+        scores.append(call.scores_of_images(image * some.unsqueeze(2).to(image.dtype), many=count >= MANY))
     return torch.cat(scores) if scores else image.new_zeros(0, call.rows)
 
 
@@ -247,7 +244,7 @@ class SSCAM(Method):
         scores = []
         for start in call.setup.show(range(0, count, block), math.ceil(count / block)):
             some = torch.stack([next(images) for _ in range(min(block, count - start))])
-            scores.append(call.scores_of_images(some))
+            scores.append(call.scores_of_images(some, many=count >= MANY))
         return torch.cat(scores)
 
 
