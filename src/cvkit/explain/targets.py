@@ -267,8 +267,8 @@ class Region(Target):
     ----------
     index : int, Tensor of shape (N,) or sequence of int
         The class, or one class a sample.
-    mask : Tensor of shape (*S) or (N, *S), optional
-        The region: bool, or weights. Without it, the places where the class wins.
+    mask : Tensor of shape (H, W) or (N, H, W), optional
+        The region, of the output's spatial rank: bool, or weights. Without it, the places where the class wins.
 
     References
     ----------

@@ -62,12 +62,15 @@ def composite(
         grey one, with alpha or without, and any size; a single picture serves a whole batch.
     backdrop : Image
         What the source is put on.
-    mode : {'normal', 'multiply', 'screen', 'overlay', 'darken', 'lighten', 'color-dodge', 'color-burn', 'hard-light', \
-'soft-light', 'difference', 'exclusion', 'hue', 'saturation', 'color', 'luminosity'}, default 'normal'
-        How the colours mix. The last four need one or three colour channels.
-    operator : {'source-over', 'clear', 'copy', 'destination', 'destination-over', 'source-in', 'destination-in', \
-'source-out', 'destination-out', 'source-atop', 'destination-atop', 'xor', 'lighter'}, default 'source-over'
-        Which parts of the two remain. It acts on the whole backdrop: beside the source, where its alpha counts as
+    mode : str, default 'normal'
+        How the colours mix, one of `MODES`: ``'normal'``, ``'multiply'``, ``'screen'``, ``'overlay'``, ``'darken'``,
+        ``'lighten'``, ``'color-dodge'``, ``'color-burn'``, ``'hard-light'``, ``'soft-light'``, ``'difference'``,
+        ``'exclusion'``, ``'hue'``, ``'saturation'``, ``'color'``, ``'luminosity'``. The last four need one or three
+        colour channels.
+    operator : str, default 'source-over'
+        Which parts of the two remain, one of `OPERATORS`: ``'source-over'``, ``'clear'``, ``'copy'``,
+        ``'destination'``, ``'destination-over'``, ``'source-in'``, ``'destination-in'``, ``'source-out'``,
+        ``'destination-out'``, ``'source-atop'``, ``'destination-atop'``, ``'xor'``, ``'lighter'``. It acts on the whole backdrop: beside the source, where its alpha counts as
         0, ``'copy'`` or ``'source-in'`` leave nothing.
     opacity : float, default 1.0
         Factor in [0, 1] on the source's alpha.

@@ -139,7 +139,7 @@ def overlay(
 
     See Also
     --------
-    apply_colormap : The map alone.
+    cvkit.imgops.apply_colormap : The map alone.
 
     Examples
     --------

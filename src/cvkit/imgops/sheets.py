@@ -155,9 +155,9 @@ def watermark(
     mark : str or Image
         Text in Pillow's own font, or a picture of the same kind and dtype, whose alpha counts. One that is larger
         than the picture is cut off.
-    position : {'top-left', 'top', 'top-right', 'left', 'center', 'right', 'bottom-left', 'bottom', 'bottom-right', \
-'tile'}
-        Where the mark goes; by default ``'bottom-right'``. ``'tile'`` repeats it all over the picture.
+    position : str, default 'bottom-right'
+        Where the mark goes: ``'top-left'``, ``'top'``, ``'top-right'``, ``'left'``, ``'center'``, ``'right'``,
+        ``'bottom-left'``, ``'bottom'``, ``'bottom-right'``, or ``'tile'`` to repeat it all over the picture.
     opacity : float, default 0.5
         Factor in [0, 1] on the mark's alpha.
     margin : int, default 8

@@ -125,7 +125,7 @@ class StackedHourglass(nn.Module):
     References
     ----------
     .. [1] A. Newell, K. Yang, J. Deng, "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, sections
-    3.1-3.3.
+       3.1-3.3.
 
     Examples
     --------

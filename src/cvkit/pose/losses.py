@@ -168,7 +168,7 @@ def adaptive_wing(
     References
     ----------
     .. [1] X. Wang, L. Bo, L. Fuxin, "Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression", ICCV 2019,
-    Eq. (3)-(6).
+       Eq. (3)-(6).
 
     Examples
     --------
@@ -228,7 +228,7 @@ def kl_divergence(
     References
     ----------
     .. [1] Y. Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose Estimation", ECCV 2022,
-    Eq. (4).
+       Eq. (4).
 
     Examples
     --------
@@ -281,7 +281,7 @@ def js_divergence(
     References
     ----------
     .. [1] A. Nibali et al., "Numerical Coordinate Regression with Convolutional Neural Networks", arXiv:1801.07372, Eq.
-    (9).
+       (9).
 
     Examples
     --------
@@ -332,7 +332,7 @@ def variance_regularizer(
     References
     ----------
     .. [1] A. Nibali et al., "Numerical Coordinate Regression with Convolutional Neural Networks", arXiv:1801.07372, Eq.
-    (7).
+       (7).
 
     Examples
     --------
@@ -402,7 +402,7 @@ def coordinate_loss(
     References
     ----------
     .. [1] Z.-H. Feng et al., "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks",
-    CVPR 2018, Eq. (5).
+       CVPR 2018, Eq. (5).
 
     Examples
     --------

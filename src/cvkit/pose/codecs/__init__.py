@@ -8,6 +8,7 @@ from cvkit.pose.codecs.integral import IntegralCodec, expectation
 from cvkit.pose.codecs.onehot import OneHotCodec
 from cvkit.pose.codecs.peaks import Peaks, find_peaks
 from cvkit.pose.codecs.simcc import SimCCCodec, SimCCHead
+from cvkit.pose.codecs.softmax import SoftmaxCodec
 
 __all__ = [
     "Codec",
@@ -18,6 +19,7 @@ __all__ = [
     "Peaks",
     "SimCCCodec",
     "SimCCHead",
+    "SoftmaxCodec",
     "Targets",
     "UDPCodec",
     "expectation",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cvkit._checks import check_choice, check_interval, check_size
@@ -62,7 +63,7 @@ class GaussianCodec:
     References
     ----------
     .. [1] F. Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020, section
-    3.2.
+       3.2.
 
     Examples
     --------
@@ -134,8 +135,8 @@ def _bell(centre: Tensor, size: int, sigma: float) -> Tensor:
     Products of two such tails would be denormal numbers, which processors handle many times slower.
     """
     steps = torch.arange(size, device=centre.device, dtype=centre.dtype)
-    bell = torch.exp(-((steps - centre[..., None]) ** 2) / (2 * sigma * sigma))
-    return torch.where(bell < 1e-18, 0.0, bell)
+    apart = steps - centre[..., None]
+    return F.threshold(torch.exp(apart * apart * (-0.5 / (sigma * sigma))), 1e-18, 0.0)
 
 
 def _by_joint(maps: Tensor, axis: int) -> Tensor:
@@ -171,7 +172,7 @@ class UDPCodec:
     References
     ----------
     .. [1] J. Huang et al., "The Devil Is in the Details: Delving Into Unbiased Data Processing for Human Pose
-    Estimation", CVPR
+       Estimation", CVPR
        2020, Eq. (20)-(24).
 
     Examples

@@ -12,6 +12,7 @@ from torch import Tensor
 from cvkit._checks import check_choice, check_interval, check_size
 from cvkit.pose.codecs.base import Keypoints, Targets, check_keypoints, check_maps, to_input, to_map
 from cvkit.pose.codecs.gaussian import gaussian_targets
+from cvkit.pose.codecs.softmax import normalised
 from cvkit.pose.losses import coordinate_loss, js_divergence, kl_divergence, map_variances, variance_regularizer
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class IntegralCodec:
     sigma : float, default 1.0
         Standard deviation of the Gaussian towards which the regulariser pulls the softmaxed map, in map pixels.
     regularizer : {'kl', 'js', 'variance', 'none'}, default 'kl'
-        What is added to the distance in `loss`. The first learns fastest from few pictures.
+        What is added to the distance in `loss`.
     strength : float, default 1.0
         Its weight.
 
@@ -81,7 +82,7 @@ class IntegralCodec:
     References
     ----------
     .. [1] A. Nibali et al., "Numerical Coordinate Regression with Convolutional Neural Networks", arXiv:1801.07372, Eq.
-    (2)-(9).
+       (2)-(9).
     .. [2] X. Sun et al., "Integral Human Pose Regression", ECCV 2018, Eq. (2).
 
     Examples
@@ -117,9 +118,7 @@ class IntegralCodec:
     def encode(self, keypoints: ArrayLike, visibility: ArrayLike | None = None) -> Targets:
         """Return maps ``(N, J, h, w)`` that sum to 1, weights and places for key points in input pixels."""
         points, seen = check_keypoints(keypoints, visibility)
-        plain = gaussian_targets(points, seen, self.input_size, self.heatmap_size, self.sigma, "centers")
-        total = plain.heatmaps.sum((-2, -1), keepdim=True)
-        return plain._replace(heatmaps=plain.heatmaps / torch.where(total > 0, total, 1.0))
+        return normalised(gaussian_targets(points, seen, self.input_size, self.heatmap_size, self.sigma, "centers"))
 
     def decode(self, outputs: Tensor) -> Keypoints:
         """Return mean places in input pixels and scores for logits ``(N, J, h, w)``."""

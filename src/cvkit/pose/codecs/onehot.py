@@ -51,7 +51,7 @@ class OneHotCodec:
     References
     ----------
     .. [1] Y. Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018, and its published
-    training data
+       training data
        code (blurred one-hot targets).
 
     Examples

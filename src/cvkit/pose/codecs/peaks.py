@@ -8,7 +8,7 @@ References
 ----------
 .. [1] A. Newell, K. Yang, J. Deng, "Stacked Hourglass Networks", ECCV 2016 (quarter offset).
 .. [2] F. Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020, Eq.
-(4)-(9).
+   (4)-(9).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def find_peaks(heatmaps: Tensor, method: Decoder = "taylor", *, sigma: float = 2
     References
     ----------
     .. [1] F. Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020, Eq.
-    (4)-(9).
+       (4)-(9).
 
     Examples
     --------

@@ -51,7 +51,7 @@ class SimCCCodec:
     References
     ----------
     .. [1] Y. Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose Estimation", ECCV 2022,
-    section 3.
+       section 3.
 
     Examples
     --------

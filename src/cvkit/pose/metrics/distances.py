@@ -118,7 +118,7 @@ def reference_length(
     ----------
     .. [1] C. Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV workshops 2013 (outer corners).
     .. [2] M. Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR 2014
-    (head).
+       (head).
 
     Examples
     --------

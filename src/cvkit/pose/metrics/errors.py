@@ -65,7 +65,7 @@ class NME:
     References
     ----------
     .. [1] X. Wang, L. Bo, L. Fuxin, "Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression", ICCV 2019,
-    section 7.1.
+       section 7.1.
 
     Examples
     --------
