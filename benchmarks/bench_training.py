@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cvkit import training
 
-STEPS, BATCH = 40, 32
+STEPS, BATCH = 25, 32
 
 
 def network(width: int) -> nn.Module:
@@ -80,8 +80,13 @@ def deep(layers: int, width: int) -> nn.Module:
     return nn.Sequential(*(nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width)) for _ in range(layers)))
 
 
-def checkpoint_rows(folder: Path) -> list[Row]:
+def checkpoint_rows() -> list[Row]:
     """A checkpoint against the unsafe way: ``torch.save`` onto a path, no flush, no checksum."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _checkpoint_rows(Path(folder))
+
+
+def _checkpoint_rows(folder: Path) -> list[Row]:
     rows = []
     for layers, width in ((20, 64), (20, 512)):
         net = deep(layers, width)
@@ -107,28 +112,44 @@ def checkpoint_rows(folder: Path) -> list[Row]:
     return rows
 
 
+def driver_rows() -> list[Row]:
+    rows: list[Row] = []
+    for width in (16, 32):
+        calls = {"bare loop": lambda w=width: bare(w)}
+        goals = {"bare loop": 1.03}
+        rows += measure(
+            f"driver, {STEPS} steps", f"32 x 28 x 28, {width}", lambda w=width: driven(w), calls, goals=goals
+        )
+    calls = {"bare loop, clipped": lambda: bare(16, clip=True)}
+    goals = {"bare loop, clipped": 1.03}
+    return rows + measure(
+        "driver, clipping", "32 x 28 x 28, 16", lambda: driven(16, clip=1.0), calls, goals=goals, rounds=7
+    )
+
+
+def average_rows() -> list[Row]:
+    rows: list[Row] = []
+    for layers, width in ((200, 16), (20, 256)):
+        live = deep(layers, width)
+        ours, other = training.Average(live), training.Average(live)
+        calls = {"naive loop": lambda m=live, o=other: naive_average(o.module, m, 0.99)}
+        size = f"{4 * layers} x {width}"
+        rows += measure("averaged parameters", size, lambda m=live, a=ours: a.update(m, decay=0.99), calls, rounds=25)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only", choices=["driver", "average", "checkpoint"])
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
+    parts = {"driver": driver_rows, "average": average_rows, "checkpoint": checkpoint_rows}
     rows: list[Row] = []
-    for width in (16, 32):
-        size = f"batch {BATCH}, {width}"
-        rows += measure("driver, 40 steps", size, lambda w=width: driven(w), {"bare loop": lambda w=width: bare(w)},
-                        goals={"bare loop": 1.03}, rounds=7)  # fmt: skip
-    peers = {"bare loop, clipped": lambda: bare(16, clip=True)}
-    goals = {"bare loop, clipped": 1.03}
-    rows += measure("driver, clipping", "batch 32, 16", lambda: driven(16, clip=1.0), peers, goals=goals, rounds=7)
-    for layers, width in ((200, 16), (20, 256)):
-        live = deep(layers, width)
-        average, other = training.Average(live), training.Average(live)
-        rows += measure(
-            "averaged parameters", f"{4 * layers} x {width}", lambda a=average, m=live: a.update(m, decay=0.99),
-            {"naive loop": lambda o=other, m=live: naive_average(o.module, m, 0.99)}, rounds=25,
-        )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        rows += checkpoint_rows(Path(folder))
-    report(rows, "training", write=parser.parse_args().write)
+    for name, part in parts.items():
+        if arguments.only in (None, name):
+            rows += part()
+    report(rows, "training", write=arguments.write)
 
 
 if __name__ == "__main__":

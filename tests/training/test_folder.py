@@ -208,3 +208,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, place):
         opened(tmp_path / place, training.World(), {}),
     ):
         pass
+
+
+def test_tuples_in_a_fingerprint_are_no_change(tmp_path):
+    fingerprint = {"preset": {"betas": (0.0, 0.9), 3: "three"}}
+    state = line_state()
+    state.step = 1
+    with opened(tmp_path, training.World(), fingerprint) as folder:
+        folder.save(state)
+    with opened(tmp_path, training.World(), fingerprint) as folder:
+        folder.resume(line_state(), "auto", (), steps=2)
+
+
+@pytest.mark.parametrize(("value", "error"), [({"a": {1}}, TypeError), ({"a": float("inf")}, ValueError)])
+def test_what_json_cannot_hold_is_refused_before_the_first_step(tmp_path, value, error):
+    for options in ({"fingerprint": value}, {"fingerprint": {}, "meta": value}):
+        name = "meta" if "meta" in options else "fingerprint"
+        with pytest.raises(error, match=f"`{name}` must be"), opened(tmp_path, training.World(), **options):
+            pass

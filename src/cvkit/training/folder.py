@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,8 +55,9 @@ class Folder:
             check_choice("best[1]", best[1], ("min", "max"))
         self.path = path
         self.world = world
-        self.fingerprint = dict(fingerprint)
-        self.meta = meta
+        # What a checkpoint would give back (tuples become lists), and refused now rather than at the first save.
+        self.fingerprint: dict[str, Json] = _through_json("fingerprint", dict(fingerprint))
+        self.meta: Json = _through_json("meta", meta)
         self.keep = keep
         self.best = best
         self.writers = writers
@@ -170,6 +172,13 @@ def opened(
         remove_temporaries(path, foreign=True)
         folder.log.load()
         yield folder
+
+
+def _through_json(name: str, value: Json) -> Any:
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"`{name}` must be what JSON can hold: {error}") from None
 
 
 def _lock(handle: int, path: Path) -> None:
