@@ -113,7 +113,7 @@ def test_other_byte_orders_go_the_plain_way(monkeypatch):
 
 
 def test_threads_change_nothing():
-    source, backdrop = np.random.default_rng(0).integers(0, 256, (2, 301, 211, 3), dtype=np.uint8)
+    source, backdrop = np.random.default_rng(0).integers(0, 256, (2, 401, 311, 3), dtype=np.uint8)
     mask = backdrop[..., 0]
     for options in (
         {"mode": "multiply"},

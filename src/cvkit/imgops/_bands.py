@@ -52,7 +52,7 @@ def gaussian_kernel(sigma: float, truncate: float) -> Array:
 @lru_cache(maxsize=32)
 def smooth_plan(sigma: float, truncate: float, length: int) -> Plan:
     """Return the plan of a Gaussian over an axis, mirrored at its ends."""
-    return _plan(gaussian_kernel(sigma, truncate), 1, length, length, 64)
+    return _plan(gaussian_kernel(sigma, truncate), 1, length, length, 32)
 
 
 @lru_cache(maxsize=64)

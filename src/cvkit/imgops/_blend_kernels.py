@@ -33,7 +33,9 @@ __all__ = [
     "snapped_share",
 ]
 
-_CHUNK = 1 << 15  # elements of 16 bit handled at once
+_CHUNK = 1 << 16  # elements of 16 bit handled at once
+_BYTES = 1 << 19  # elements of 8 bit handled at once
+_FLOATS = 1 << 15  # elements of float32 handled at once
 _WORDS = 1 << 13  # pixels of 32 bit handled at once
 _LANES = np.uint32(0x00FF00FF)
 _OPAQUE = np.uint32(0xFF000000)
@@ -42,10 +44,14 @@ _OPAQUE = np.uint32(0xFF000000)
 def paired(below: Array, above: Array, kernel: Callable[[Array, Array, Array], None], threads: int = 1) -> Array:
     """Return what a kernel on flat bytes makes of two pictures (N, C, H, W), in the memory order of the first."""
     ground, order = _dense(below)
-    layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(order))
+    layer = above if above.shape == below.shape else np.broadcast_to(above, below.shape)
+    layer = np.ascontiguousarray(layer.transpose(order))
     result = np.empty_like(ground)
     flat = [x.reshape(-1) for x in (ground, layer, result)]
-    in_parts(lambda start, stop: kernel(*(x[start:stop] for x in flat)), result.size, threads)
+    if threads == 1:
+        kernel(*flat)
+    else:
+        in_parts(lambda start, stop: kernel(*(x[start:stop] for x in flat)), result.size, threads)
     return result.transpose(np.argsort(order))
 
 
@@ -106,8 +112,8 @@ def _screen(b: Array, s: Array, out: Array) -> None:
 
 
 def _difference(b: Array, s: Array, out: Array) -> None:
-    other = np.empty(min(_CHUNK, len(out)), np.uint8)
-    for part in _parts(len(out), _CHUNK):
+    other = np.empty(min(_BYTES, len(out)), np.uint8)
+    for part in _parts(len(out), _BYTES):
         q = other[: len(out[part])]
         np.minimum(b[part], s[part], out=q)
         np.maximum(b[part], s[part], out=out[part])
@@ -116,7 +122,7 @@ def _difference(b: Array, s: Array, out: Array) -> None:
 
 def add_bytes(b: Array, s: Array, out: Array) -> None:
     """Add with saturation: s + min(b, 255 - s), eight bits wide throughout."""
-    for part in _parts(len(out), _CHUNK):
+    for part in _parts(len(out), _BYTES):
         o = out[part]
         np.invert(s[part], out=o)
         np.minimum(o, b[part], out=o)
@@ -153,8 +159,8 @@ def mix_bytes(t: float) -> Callable[[Array, Array, Array], None]:
     half = np.float32(0.5 + 2.0**-12)
 
     def mix(b: Array, s: Array, out: Array) -> None:
-        first, second = np.empty((2, min(_WORDS * 2, len(out))), np.float32)
-        for part in _parts(len(out), _WORDS * 2):
+        first, second = np.empty((2, min(_FLOATS, len(out))), np.float32)
+        for part in _parts(len(out), _FLOATS):
             f, g = first[: len(out[part])], second[: len(out[part])]
             np.multiply(b[part], rest, out=f)
             np.multiply(s[part], share, out=g)

@@ -199,19 +199,29 @@ def _smooth_bytes(opened: Unpacked, vertical: float, horizontal: float, truncate
     pixels: Any = opened.pixels
     count, channels, height, width = pixels.shape
     down, across = smooth_plan(vertical, truncate, height), smooth_plan(horizontal, truncate, width)
-    matrix = np.ascontiguousarray(down.matrix.T, np.float32)
+    upright, level = (np.ascontiguousarray(m, np.float32) for m in (down.matrix.T, across.matrix))
     rows = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).reshape(count, height, width * channels)
     out = np.empty((count, height, width, channels), np.uint8)
+    taps, block = level.shape
+    radius = (taps - block) // 2
+    blocks = -(-width // block)
+    padded = np.empty((channels, len(upright), len(across.index)), np.float32)
+    inner = padded[..., radius : radius + width]
+    # All blocks of columns as one batch of products: (blocks, channels * rows, taps), overlapping.
+    windows = np.lib.stride_tricks.sliding_window_view(padded.reshape(-1, padded.shape[-1]), taps, 1)
+    windows = windows[:, ::block][:, :blocks].transpose(1, 0, 2)
     for n in range(count):
         for top in range(0, height, down.stride):
             index = down.index[top : top + len(down.matrix)]
-            strip = matrix @ rows[n, index].astype(np.float32)
-            planes = np.ascontiguousarray(strip.reshape(-1, width, channels).transpose(2, 0, 1))
-            smooth = along_rows(planes, across)
-            smooth += 0.5
+            strip = upright @ rows[n, index].astype(np.float32)
+            inner[...] = strip.reshape(-1, width, channels).transpose(2, 0, 1)
+            padded[..., :radius] = inner[..., across.index[:radius]]
+            padded[..., radius + width :] = inner[..., across.index[radius + width :]]
+            smooth = windows @ level
+            smooth += 0.5  # the weights sum to 1, so nothing leaves [0, 255.5)
+            whole = smooth.astype(np.uint8).reshape(blocks, channels, len(upright), block).transpose(2, 0, 3, 1)
             part = out[n, top : top + down.stride]
-            # The weights sum to 1, so nothing leaves [0, 255.5).
-            part[...] = smooth[:, : len(part)].transpose(1, 2, 0)
+            part[...] = whole.reshape(len(upright), blocks * block, channels)[: len(part), :width]
     return out.transpose(0, 3, 1, 2)
 
 
