@@ -61,6 +61,19 @@ def test_masks_equal_the_plain_path_for_all_pairs(level, plain):
     assert np.array_equal(composite(source, backdrop, mask=mask), plain(source, backdrop, mask=mask))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_float_masks_equal_the_plain_path(dtype, channels, plain):
+    rng = np.random.default_rng(channels)
+    source, backdrop = rng.integers(0, 256, (2, 60, 70, channels), dtype=np.uint8)
+    mask = (rng.integers(-2, 258, (60, 70)) / 255).astype(dtype)
+    mask[:2] = [[np.nan], [0.5]]
+    result = composite(source, backdrop, mask=mask)
+    assert np.array_equal(result, plain(source, backdrop, mask=mask))
+    tensors = [torch.from_numpy(x.transpose(2, 0, 1).copy()) for x in (source, backdrop)]
+    assert np.array_equal(composite(*tensors, mask=mask, threads=2).numpy().transpose(1, 2, 0), result)
+
+
 @given(SEEDS, st.sampled_from([1, 3, 4]), st.sampled_from([1, 3]), st.booleans())
 def test_alpha_over_opaque_equals_the_plain_path(seed, source_channels, channels, planar):
     rng = np.random.default_rng(seed)

@@ -198,7 +198,10 @@ def _divide(p: Array, out: Array) -> None:
 
 
 def mask_bytes(below: Array, above: Array, mask: Array, threads: int = 1) -> Array:
-    """Return (1 - m) b + m s for pictures (N, C, H, W) and masks (N, 1, H, W) of bytes, in the order of the first."""
+    """Return (1 - m) b + m s for pictures (N, C, H, W) of bytes, in the order of the first.
+
+    Masks are (N, 1, H, W), bytes or floats, which are clipped to [0, 1]; NaN is 0.
+    """
     ground, order = _dense(below)
     layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(order))
     weights = np.broadcast_to(mask, (below.shape[0], 1, *below.shape[2:]))
@@ -216,28 +219,45 @@ def mask_bytes(below: Array, above: Array, mask: Array, threads: int = 1) -> Arr
 
 
 def _masked(b: Array, s: Array, mask: Array, out: Array, channels: int, threads: int) -> None:
-    """Mix flat bytes by a mask of one byte for so many neighbours."""
+    """Mix flat bytes by a mask of one value for so many neighbours."""
     pixels = _CHUNK // channels
+    stretch = _masked_bytes if mask.dtype == np.uint8 else _masked_floats
+    in_parts(
+        lambda start, stop: stretch(b, s, mask, out, channels, range(start, stop, pixels), stop), len(mask), threads
+    )
 
-    def work(start: int, stop: int) -> None:
-        # Repeating the mask within a stretch is much cheaper than broadcasting it over the channels.
-        weights, product, other = np.empty((3, pixels * channels), np.uint16)
-        for first in range(start, stop, pixels):
-            last = min(first + pixels, stop)
-            part = slice(first * channels, last * channels)
-            count = part.stop - part.start
-            w, p, q = weights[:count], product[:count], other[:count]
-            for k in range(channels):
-                w[k::channels] = mask[first:last]
-            np.copyto(p, s[part])
-            p *= w
-            w ^= 255
-            np.copyto(q, b[part])
-            q *= w
-            p += q
-            _divide(p, out[part])
 
-    in_parts(work, len(mask), threads)
+def _masked_floats(b: Array, s: Array, mask: Array, out: Array, channels: int, starts: range, stop: int) -> None:
+    for first in starts:
+        last = min(first + starts.step, stop)
+        part = slice(first * channels, last * channels)
+        weights = np.clip(np.nan_to_num(mask[first:last].astype(np.float64), nan=0.0), 0.0, 1.0)
+        step = s[part].astype(np.float64)
+        step -= b[part]
+        step *= weights if channels == 1 else np.repeat(weights, channels)
+        step += b[part]
+        step += 0.5 + 2.0**-35
+        np.copyto(out[part], step, casting="unsafe")
+
+
+def _masked_bytes(b: Array, s: Array, mask: Array, out: Array, channels: int, starts: range, stop: int) -> None:
+
+    # Repeating the mask within a stretch is much cheaper than broadcasting it over the channels.
+    weights, product, other = np.empty((3, min(starts.step, stop) * channels), np.uint16)
+    for first in starts:
+        last = min(first + starts.step, stop)
+        part = slice(first * channels, last * channels)
+        count = part.stop - part.start
+        w, p, q = weights[:count], product[:count], other[:count]
+        for k in range(channels):
+            w[k::channels] = mask[first:last]
+        np.copyto(p, s[part])
+        p *= w
+        w ^= 255
+        np.copyto(q, b[part])
+        q *= w
+        p += q
+        _divide(p, out[part])
 
 
 # Translucent on anything: pixels as words of 32 bit
@@ -393,7 +413,7 @@ def fast_pixels(
 ) -> Array | None:  # fmt: skip
     """Return the result for the overlap of two 8-bit pictures (N, C, H, W), or None where no kernel gives it."""
     plain = mode == "normal" and operator == "source-over"
-    if mask is not None and (mask.dtype != np.uint8 or above.alpha):
+    if mask is not None and (above.alpha or not (mask.dtype == np.uint8 or mask.dtype.kind == "f")):
         return None
     if below.alpha:
         both = above.alpha and below.colors == above.colors == 3
