@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from PIL import Image as PILModule
 
 from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, working
 
@@ -58,6 +59,8 @@ def pack_channels(opened: Unpacked, result: Values) -> Image:
         return _pack_tensor_channels(opened, result)
     flat = channels == 1 and (opened.kind == "pillow" or opened.axis in {None, -1})
     axis = None if flat else (opened.axis or -1)
+    if getattr(opened.source, "mode", None) == "RGBX" and channels == 3:
+        opened = replace(opened, source=PILModule.new("RGB", (1, 1)))  # without padding it is plain RGB
     return replace(opened, axis=axis).pack(result)
 
 
