@@ -57,7 +57,9 @@ def natural_levels(opened: Unpacked, levels: int | None = None) -> int:
 
 def select(opened: Unpacked, mask: Image | None, *, skip_transparent: bool = False) -> Array | None:
     """Return which pixels a statistic is taken of, a boolean array (N or 1, 1, H, W), or None for all."""
-    chosen = None if mask is None else as_numpy(unpack_mask(mask, opened)) != 0
+    chosen = None if mask is None else as_numpy(unpack_mask(mask, opened))
+    if chosen is not None and chosen.dtype != np.bool_:
+        chosen = chosen != 0
     if skip_transparent and opened.opacity is not None:
         visible = as_numpy(opened.opacity) != 0
         chosen = visible if chosen is None else chosen & visible

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from cvkit._types import Array
 
-__all__ = ["count_bytes", "count_words", "in_parts", "map_levels", "memory_order"]
+__all__ = ["count_bytes", "count_tiles", "count_words", "in_parts", "map_levels", "memory_order"]
 
 _CHUNK = 1 << 15  # elements handled at once: 16-bit buffers of this length stay in the second-level cache
+_STRETCH = 1 << 20  # bytes handed to Pillow at once
 _SMALL = 1 << 16  # bytes below which building tables of pairs costs more than it saves
 
 
@@ -60,32 +61,72 @@ def count_bytes(pixels: Array, mask: Array | None = None) -> Array:
     """Return how often each of 256 values occurs: (N, C, 256) int64 from (N, C, H, W) uint8 or bool.
 
     `mask` is boolean, (N or 1, 1, H, W). Pillow's counting loop is two to ten times as fast as `numpy.bincount` and
-    needs no eightfold copy.
+    needs no eightfold copy; where it is not to be had, that is the fallback.
     """
     pixels = pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels
-    count, channels = pixels.shape[:2]
-    counts = np.zeros((count, channels, 256), np.int64)
+    counts = np.zeros((*pixels.shape[:2], 256), np.int64)
     if pixels.size == 0:
         return counts
-    for n in range(count):
-        chosen = None if mask is None else np.ascontiguousarray(mask[n % mask.shape[0], 0]).view(np.uint8)
-        counts[n] = _count_image(pixels[n], chosen)
+    count = _count_flat if _pillow_counts() else _bincount_bytes
+    for n, c in np.ndindex(*pixels.shape[:2]):
+        chosen = None if mask is None else mask[n % len(mask), 0]
+        counts[n, c] = _count_plane(pixels[n, c], chosen, count)
     return counts
 
 
-def _count_image(planes: Array, mask: Array | None) -> Array:
-    """Count one image (C, H, W): interleaved ones in one pass where Pillow has a mode for them."""
-    channels, height, width = planes.shape
-    if not _pillow_counts():
-        return np.stack([_bincount_bytes(plane, mask) for plane in planes])
-    chosen = None if mask is None else _mapped("L", mask, (width, height))
-    mode = {3: "RGB", 4: "RGBA"}.get(channels)
-    pixels = planes.transpose(1, 2, 0)
-    if mode and pixels.flags.c_contiguous:
-        counted = _mapped(mode, pixels, (width, height)).histogram(chosen)
-        return np.array(counted, np.int64).reshape(channels, 256)
-    planar = [np.ascontiguousarray(plane) for plane in planes]
-    return np.array([_mapped("L", plane, (width, height)).histogram(chosen) for plane in planar], np.int64)
+def _count_plane(plane: Array, mask: Array | None, count: Callable[[Array], Array]) -> Array:
+    """Count a plane (H, W): as it lies where it is contiguous, else copied in stretches that stay in the cache.
+
+    Hidden pixels are made zeros, which costs a fraction of picking the others, and taken off that count.
+    """
+    if mask is None and plane.flags.c_contiguous:
+        return count(plane.reshape(-1))
+    height, width = plane.shape
+    rows = min(max(1, _STRETCH // width), height)
+    room = np.empty((rows, width), np.uint8)
+    total = np.zeros(256, np.int64)
+    for top in range(0, height, rows):
+        part = room[: min(rows, height - top)]
+        if mask is None:
+            part[:] = plane[top : top + rows]
+        else:
+            np.multiply(plane[top : top + rows], mask[top : top + rows], out=part)
+        total += count(part.reshape(-1))
+    if mask is not None:
+        total[0] -= mask.size - np.count_nonzero(mask)
+    return total
+
+
+def _count_flat(values: Array) -> Array:
+    """Count contiguous bytes by Pillow, as an image of one row or of rows of `_STRETCH`."""
+    whole = values.size // _STRETCH * _STRETCH
+    total = np.zeros(256, np.int64)
+    if whole:
+        total += np.array(_mapped("L", values[:whole], (_STRETCH, whole // _STRETCH)).histogram(), np.int64)
+    if whole < values.size:
+        total += np.array(_mapped("L", values[whole:], (values.size - whole, 1)).histogram(), np.int64)
+    return total
+
+
+def _bincount_bytes(values: Array) -> Array:
+    return count_words(values, 0, 255)
+
+
+def count_tiles(plane: Array, tile: tuple[int, int]) -> Array:
+    """Count 256 values in every tile of a plane (H, W) of whole tiles: (tiles, 256), row by row."""
+    height, width = tile
+    if plane.size < _STRETCH or not _pillow_counts():
+        # One count of all values together: below a million pixels, calls for each tile cost more than they save.
+        parts = plane.reshape(plane.shape[0] // height, height, -1, width)
+        tiles = parts.shape[0] * parts.shape[2]
+        index = (np.arange(tiles) << 8).reshape(parts.shape[0], 1, -1, 1) + parts
+        return np.bincount(index.reshape(-1), minlength=tiles << 8).reshape(tiles, 256)
+    counts = [
+        _mapped("L", np.ascontiguousarray(plane[top : top + height, left : left + width]), (width, height)).histogram()
+        for top in range(0, plane.shape[0], height)
+        for left in range(0, plane.shape[1], width)
+    ]
+    return np.array(counts, np.int64)
 
 
 def _mapped(mode: str, array: Array, size: tuple[int, int]) -> PILModule.Image:
@@ -98,17 +139,9 @@ def _pillow_counts() -> bool:
     """Return whether Pillow counts as expected."""
     try:
         probe = np.array([[0, 7, 7], [255, 7, 1]], np.uint8)
-        image = _mapped("L", probe, (3, 2))
-        counted = image.histogram(_mapped("L", (probe == 7).astype(np.uint8), (3, 2)))
-        return (
-            image.histogram() == np.bincount(probe.ravel(), minlength=256).tolist() and counted[7] == sum(counted) == 3
-        )
+        return bool(_mapped("L", probe, (3, 2)).histogram() == np.bincount(probe.ravel(), minlength=256).tolist())
     except Exception:  # noqa: BLE001  (whatever a future Pillow raises, the slow way is right)
         return False
-
-
-def _bincount_bytes(plane: Array, mask: Array | None) -> Array:
-    return np.bincount((plane if mask is None else plane[mask != 0]).ravel(), minlength=256)
 
 
 def count_words(values: Array, low: int, high: int, weights: Array | None = None) -> Array:
@@ -119,13 +152,11 @@ def count_words(values: Array, low: int, high: int, weights: Array | None = None
     levels = high - low + 1
     counts = np.zeros(levels, np.int64 if weights is None else np.float64)
     whole = values.dtype != np.bool_ and (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max) == (low, high)
-    for start in range(0, values.size, 1 << 16):
-        part = slice(start, start + (1 << 16))
-        index = values[part].astype(np.int64)
-        if low:
-            index -= low
-        if not whole:
-            np.clip(index, 0, levels - 1, out=index)
+    for start in range(0, values.size, 1 << 17):
+        part = slice(start, start + (1 << 17))
+        index = values[part]
+        if not whole or low:
+            index = np.clip(index.astype(np.int64) - low, 0, levels - 1)
         counts += np.bincount(index, None if weights is None else weights[part], minlength=levels)
     return counts
 
@@ -199,7 +230,7 @@ def _map_pairs(source: Array, target: Array, tables: Array, threads: int) -> Non
     even = source.size // 2
     source16, target16 = source[: 2 * even].view(np.uint16), target[: 2 * even].view(np.uint16)
     step = _CHUNK // period * period
-    offsets = np.resize(np.arange(period, dtype=np.intp) << 16, step)
+    offsets = np.tile(np.arange(period, dtype=np.intp) << 16, step // period if period > 1 else 0)
 
     def work(first: int, last: int) -> None:
         index = np.empty(step, np.intp)
@@ -300,29 +331,36 @@ def _mixer(
 
     def work(first: int, last: int) -> None:
         off = 0.0
+        room = np.empty((3, step * repeats), np.float64)
         for start in range(first, last, step):
             stop = min(start + step, last)
             pixels = slice(start * repeats, stop * repeats)
             chosen = [share[start:stop] for share in shares]
-            off = max(off, _sum_error(chosen, scale))
+            error = _sum_error(chosen, scale)
+            off = max(off, error)
             # 8-bit values times whole weights up to 255, or steps of 2^-15, are exact in the 24 bits of float32.
             narrow = out.dtype.itemsize == 1 and all(_fits_float32(share) for share in chosen)
             kind: Any = np.float32 if narrow else np.float64
-            base = sources[0][pixels].astype(kind)
-            total = base * kind(scale)
+            base, change, weight = (row.view(kind)[: pixels.stop - pixels.start] for row in room)
+            np.copyto(base, sources[0][pixels])
+            total = base if len(sources) == 1 else base * kind(scale)
+            if total is base and scale != 1:
+                total *= kind(scale)
             for source, share in zip(sources[1:], chosen[1:], strict=True):
-                change = source[pixels].astype(kind)
+                np.copyto(change, source[pixels])
                 change -= base
-                weight = share.astype(kind)
-                change *= np.repeat(weight, repeats) if repeats > 1 else weight
+                for k in range(repeats):
+                    weight[k::repeats] = share
+                change *= weight
                 total += change
             total += kind(scale / 2)
             if scale != 1:
                 # A whole number and a half over an odd `scale` is never whole, and farther from it than rounding
                 # reaches.
                 total /= kind(scale)
-            np.floor(total, out=total)
-            np.clip(total, *limits, out=total)
+            if error or limits[0] < 0 or any(share.size and share.min() < 0 for share in chosen):
+                np.clip(np.floor(total, out=total), *limits, out=total)
+            # Weights that are not negative and sum to one leave nothing to clip, and conversion rounds down by itself.
             np.copyto(out[pixels], total, casting="unsafe")
         worst.append(off)
 
@@ -338,24 +376,26 @@ def _fits_float32(share: Array) -> bool:
 
 def _sum_error(shares: list[Array], scale: float) -> float:
     """Return the largest difference of the weights' sum from 1; infinite where it is NaN."""
-    kind = np.int64 if shares[0].dtype.kind != "f" else np.float64
+    kind: Any = np.uint32 if shares[0].dtype.kind != "f" else shares[0].dtype
     total = shares[0].astype(kind)
     for share in shares[1:]:
         total += share
-    worst = float(np.abs(total / scale - 1).max()) if total.size else 0.0
-    return worst if worst == worst else np.inf  # noqa: PLR0124  (NaN)
+    if (total == kind.type(scale) if shares[0].dtype.kind == "f" else total == int(scale)).all():
+        return 0.0
+    worst = float(np.abs(total.astype(np.float64) / scale - 1).max())
+    return np.inf if np.isnan(worst) else worst
 
 
 # Tiles
 
 
 def interpolate_tiles(
-    plane: Array, tables: Array, tile: tuple[int, int], top: int, dtype: np.dtype[Any], threads: int = 1
+    plane: Array, tables: Array, tile: tuple[int, int], dtype: np.dtype[Any], threads: int = 1
 ) -> Array:
-    """Map a plane (H, W) of levels 0 to `top` through the tables (rows, columns, levels) of its four nearest tiles.
+    """Map a plane (H, W) of levels from 0 through the tables (rows, columns, levels) of its four nearest tiles.
 
-    The arithmetic is OpenCV's, operation by operation in float32, rounded half to even. In a strip of rows between the same
-    two rows of tiles, four tables laid out by column between tiles turn the look-ups into plain gathers.
+    The arithmetic is OpenCV's, operation by operation in float32, rounded half to even. In a strip of rows between
+    the same two rows of tiles, tables laid out by column between tiles turn the four look-ups into one plain gather.
     """
     height, width = plane.shape
     levels = tables.shape[2]
@@ -368,37 +408,37 @@ def interpolate_tiles(
     offsets = (cells * levels).astype(kind)
     across, back = across.astype(np.float32), (np.float32(1) - across).astype(np.float32)
     down, up = down.astype(np.float32)[:, None], (np.float32(1) - down).astype(np.float32)[:, None]
+    # Four float32 of 4 bytes, gathered as one number of 16: upper and lower table to the left, then to the right.
     floats = tables.astype(np.float32)
+    sideways = np.stack([back, back, across, across], 1).reshape(-1)
     result = np.empty((height, width), dtype)
-    rows = max(1, 2 * _CHUNK // max(width, 1))
+    rows = max(1, _CHUNK // max(width, 1))
 
     def work(first: int, last: int) -> None:
-        buffers = np.empty((3, rows, width), np.float32)
+        gathered = np.empty((rows, width), np.complex128)
+        mixed = np.empty((rows, width), np.complex64)
+        above, below = np.empty((2, rows, width), np.float32)
         y = first
         while y < last:
             strip = int(np.searchsorted(lower[y:last] + upper[y:last], lower[y] + upper[y], side="right")) + y
-            corners = [
-                np.ascontiguousarray(floats[row][columns[edges]]).reshape(-1)
-                for row in (upper[y], lower[y])
-                for columns in (left, right)
-            ]
+            corners = [floats[row][columns[edges]] for columns in (left, right) for row in (upper[y], lower[y])]
+            table = np.stack(corners, -1).view(np.complex128).reshape(-1)
             for start in range(y, strip, rows):
                 part = slice(start, min(start + rows, strip))
                 index = plane[part].astype(kind)
                 index += offsets
-                above, below, spare = buffers[:, : index.shape[0]]
-                for target, (a, b) in ((above, corners[:2]), (below, corners[2:])):
-                    np.take(a, index, out=target, mode="clip")
-                    np.multiply(target, back, out=target)
-                    np.take(b, index, out=spare, mode="clip")
-                    np.multiply(spare, across, out=spare)
-                    np.add(target, spare, out=target)
-                np.multiply(above, up[part], out=above)
-                np.multiply(below, down[part], out=below)
-                np.add(above, below, out=above)
-                np.rint(above, out=above)
-                np.clip(above, 0, top, out=above)
-                np.copyto(result[part], above, casting="unsafe")
+                four, two, up_part, low_part = (room[: len(index)] for room in (gathered, mixed, above, below))
+                np.take(table, index, out=four, mode="clip")
+                flat = four.view(np.float32)
+                flat *= sideways
+                sides = four.view(np.complex64)
+                np.add(sides[:, 0::2], sides[:, 1::2], out=two)
+                pair = two.view(np.float32)
+                np.multiply(pair[:, 0::2], up[part], out=up_part)
+                np.multiply(pair[:, 1::2], down[part], out=low_part)
+                up_part += low_part
+                # Weights sum to one within a last bit, so nothing rounds beyond the ends.
+                np.copyto(result[part], np.rint(up_part, out=up_part), casting="unsafe")
             y = strip
 
     in_parts(work, height, threads)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cvkit._checks import check_choice, check_integer, check_interval, check_size
 from cvkit.imgops._counting import MOST_LEVELS, as_numpy, natural_levels
-from cvkit.imgops._kernels import count_bytes, count_values, count_words, interpolate_tiles
+from cvkit.imgops._kernels import count_tiles, count_values, count_words, interpolate_tiles
 from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, unpack, working
 from cvkit.imgops._luma import check_luma, luma_plane, moved
 
@@ -159,7 +159,10 @@ def _whole_plane(plane: Array, opened: Unpacked, tiling: Tiling) -> Array:
         plane = (np.clip(plane, low, int(opened.high)).astype(np.int32) - low).astype(np.uint16)
     padded, tile = _padded(plane, tiling.grid)
     area = tile[0] * tile[1]
-    counts = np.stack([_count_tile(part, top + 1, tiling.bins) for part in _tiles(padded, tile)])
+    if padded.dtype == np.uint8 and tiling.bins == 256:
+        counts = count_tiles(padded, tile)
+    else:
+        counts = np.stack([_count_tile(part, top + 1, tiling.bins) for part in _tiles(padded, tile)])
     summed = np.cumsum(_clipped(counts, area, tiling), axis=1)
     if tiling.bins == top + 1:
         # OpenCV's: running sum times a float32, rounded half to even.
@@ -169,14 +172,11 @@ def _whole_plane(plane: Array, opened: Unpacked, tiling: Tiling) -> Array:
         place, centers = np.linspace(0, tiling.bins - 1, top + 1), np.arange(tiling.bins)
         tables = np.rint(np.stack([np.interp(place, centers, row * (top / area)) for row in summed]))
     tables = np.clip(tables, 0, top).reshape(*tiling.grid, top + 1)
-    mapped = interpolate_tiles(plane, tables, tile, top, np.dtype(np.uint16), tiling.threads)
-    return (mapped.astype(np.int32) + low).astype(opened.dtype) if low else mapped.astype(opened.dtype)
+    mapped = interpolate_tiles(plane, tables, tile, np.dtype(np.uint8 if top < 256 else np.uint16), tiling.threads)
+    return (mapped.astype(np.int32) + low).astype(opened.dtype) if low else mapped.astype(opened.dtype, copy=False)
 
 
 def _count_tile(part: Array, levels: int, bins: int) -> Array:
-    if part.dtype == np.uint8 and bins == levels:
-        found: Array = count_bytes(part[None, None])[0, 0]
-        return found
     counts = count_words(part.reshape(-1), 0, levels - 1)
     if bins == levels:
         return counts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, SupportsIndex, cast
 import numpy as np
 
 from cvkit._checks import check_finite, check_integer, check_interval, shown
+from cvkit.imgops._blend_kernels import mask_bytes
 from cvkit.imgops._counting import level_counts, natural_levels, select
 from cvkit.imgops._kernels import mix_by_weights
 from cvkit.imgops._kinds import Unpacked, check_same_kind, is_tensor, mask_scale, unpack, unpack_mask, working
@@ -355,6 +356,10 @@ def _blend_integers(opened: list[Unpacked], weights: list[Array], scale: float, 
                 total += share * (image.astype(np.float64) - images[0])
             total = np.clip(np.floor(total + 0.5), first.low, first.high)
             return first.pack(total.astype(first.dtype))
+    plain = len(images) == 2 and scale == 255 and images[0].dtype == np.uint8 and (first.low, first.high) == (0, 255)
+    if plain and bool((weights[0] == ~weights[1]).all()):
+        # Two pictures of bytes and a mask of bytes that sums to 255 exactly have a kernel of their own.
+        return first.pack(mask_bytes(images[0], images[1], weights[1], threads))
     mixed, worst = mix_by_weights(images, weights, scale, (first.low, first.high), threads)
     _check_sum(worst, len(weights), scale)
     return first.pack(mixed)
