@@ -70,8 +70,8 @@ def composite(
     operator : str, default 'source-over'
         Which parts of the two remain, one of `OPERATORS`: ``'source-over'``, ``'clear'``, ``'copy'``,
         ``'destination'``, ``'destination-over'``, ``'source-in'``, ``'destination-in'``, ``'source-out'``,
-        ``'destination-out'``, ``'source-atop'``, ``'destination-atop'``, ``'xor'``, ``'lighter'``. It acts on the whole backdrop: beside the source, where its alpha counts as
-        0, ``'copy'`` or ``'source-in'`` leave nothing.
+        ``'destination-out'``, ``'source-atop'``, ``'destination-atop'``, ``'xor'``, ``'lighter'``. It acts on the
+        whole backdrop: beside the source, where its alpha counts as 0, ``'copy'`` or ``'source-in'`` leave nothing.
     opacity : float, default 1.0
         Factor in [0, 1] on the source's alpha.
     mask : Image, optional
