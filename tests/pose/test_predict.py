@@ -135,6 +135,7 @@ CODECS = [
     pose.IntegralCodec((32, 24), (8, 6), regularizer="kl"),
     pose.SimCCCodec((32, 24), 1),
     pose.OneHotCodec((32, 24), (8, 6)),
+    pose.SoftmaxCodec((32, 24), (8, 6)),
 ]
 
 

@@ -147,3 +147,16 @@ def test_a_file_with_code_in_it_is_refused_and_does_nothing(tmp_path):
     with pytest.raises(WeightsError, match=r"evil\.pth"):
         pose.load_published(tmp_path / "evil.pth")
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("arch", ["hg1", "hg2"])
+def test_first_layout_gives_what_another_program_gives(arch):
+    peer = pytest.importorskip("stacked_hourglass")
+    other = getattr(peer, arch)(pretrained=False)
+    found = pose.load_published({f"module.{name}": value for name, value in other.state_dict().items()})
+    assert sum(p.numel() for p in found.network.parameters()) == sum(p.numel() for p in other.parameters())
+    images = torch.rand(1, 3, 64, 128)
+    with torch.no_grad():
+        expected = torch.stack(list(other.eval()(images)), 1)
+        torch.testing.assert_close(found.network(images), expected, rtol=1e-4, atol=1e-5)

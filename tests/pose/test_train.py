@@ -194,8 +194,8 @@ def test_training_and_evaluation_mode_agree_after_training(tmp_path):
 def test_learns_stick_figures(tmp_path):
     train = pose.stick_figures(1500, size=(64, 64))
     unseen = pose.stick_figures(100, size=(64, 64), rng=np.random.default_rng(99))
-    codec = pose.IntegralCodec((64, 64), (16, 16), regularizer="kl")
-    recipe = pose.Recipe(learning_rate=1e-2, horizon=12_000, augmentation=pose.Augmentation(rotation=15, scale=0.15))
+    codec = pose.SoftmaxCodec((64, 64), (16, 16))
+    recipe = pose.Recipe(learning_rate=1e-2, horizon=6_000, augmentation=pose.Augmentation(rotation=15, scale=0.15))
     run = pose.fit(train, codec=codec, out=tmp_path, valid=unseen, recipe=recipe, steps=300)
     assert run.history[-1]["valid_pck"] > 0.75
     assert run.history[-1]["valid_epe"] < 4
@@ -206,7 +206,7 @@ def test_learns_stick_figures(tmp_path):
 def test_overfits_eight_real_pictures_with_gaps(real_data, tmp_path):
     mice = pose.read_landmarks(real_data / "landmarks" / "mirror_mouse")[:8]
     size = (96, 96)
-    codec = pose.IntegralCodec(size, (24, 24), regularizer="kl")
+    codec = pose.SoftmaxCodec(size, (24, 24))
     recipe = pose.Recipe(learning_rate=1e-2, warmup=200, horizon=4000, half_life=100, augmentation=None)
     model = pose.StackedHourglass(17, stacks=1, depth=3, features=32)
     run = pose.fit(mice, model=model, codec=codec, out=tmp_path, recipe=recipe, steps=200, batch_size=8, valid=mice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -16,7 +16,16 @@ from cvkit import geometry, weights
 from cvkit._checks import check_instance, check_integer, shown
 from cvkit._errors import WeightsError
 from cvkit.io import load_image
-from cvkit.pose.codecs import Codec, GaussianCodec, IntegralCodec, OneHotCodec, SimCCCodec, SimCCHead, UDPCodec
+from cvkit.pose.codecs import (
+    Codec,
+    GaussianCodec,
+    IntegralCodec,
+    OneHotCodec,
+    SimCCCodec,
+    SimCCHead,
+    SoftmaxCodec,
+    UDPCodec,
+)
 from cvkit.pose.hourglass import StackedHourglass
 from cvkit.pose.preprocess import Preprocess
 from cvkit.pose.skeleton import Skeleton
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Estimator", "Prediction"]
 
 CODECS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (GaussianCodec, UDPCodec, IntegralCodec, SimCCCodec, OneHotCodec)
+    kind.__name__: kind for kind in (GaussianCodec, UDPCodec, IntegralCodec, SimCCCodec, OneHotCodec, SoftmaxCodec)
 }
 """Codecs that a file may name."""
 
@@ -174,7 +183,7 @@ class Estimator:
     @property
     def config(self) -> dict[str, Any]:
         """All but the weights, in plain JSON types."""
-        codec = asdict(cast("Any", self.codec)) if is_dataclass(self.codec) else {}
+        codec: dict[str, Any] = asdict(cast("Any", self.codec)) if hasattr(self.codec, "__dataclass_fields__") else {}
         config = {
             "network": _network_config(self.network),
             "codec": {"kind": type(self.codec).__name__, **codec},

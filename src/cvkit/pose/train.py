@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from cvkit import training
 from cvkit._checks import check_instance, check_integer, check_interval
 from cvkit.pose.augment import Augmentation, Draws
-from cvkit.pose.codecs import Codec, GaussianCodec, IntegralCodec
+from cvkit.pose.codecs import Codec, GaussianCodec, SoftmaxCodec
 from cvkit.pose.datasets.landmarks import LandmarkData
 from cvkit.pose.hourglass import StackedHourglass
 from cvkit.pose.metrics import EPE, PCK, reference_length
 from cvkit.pose.predict import Estimator
-from cvkit.pose.preprocess import Preprocess
+from cvkit.pose.preprocess import Preprocess, photo_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,11 +37,11 @@ class Recipe:
 
     Parameters
     ----------
-    learning_rate : float, default 0.002
+    learning_rate : float, default 0.005
         Of Adam.
     warmup : int, default 2000
         Pictures over which the rate rises from 0.
-    horizon : int, default 1_000_000
+    horizon : int, default 200_000
         Pictures after which the rate has fallen to a fiftieth, along half a cosine; it stays there.
     half_life : int, default 2000
         Half-life in pictures of the averaged weights that are kept and predict; 0 keeps the trained ones.
@@ -69,9 +69,9 @@ class Recipe:
     (0.0005, 0.001)
     """
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     warmup: int = 2000
-    horizon: int = 1_000_000
+    horizon: int = 200_000
     half_life: int = 2000
     weight_decay: float = 0.0
     clip: float = 10.0
@@ -118,7 +118,7 @@ def fit(
     recipe: Recipe | None = None,
     steps: int = 2000,
     seed: int = 0,
-    batch_size: int = 32,
+    batch_size: int = 16,
     resume: Literal["auto", "never", "require"] = "auto",
     checkpoint_every: int = 500,
     log_every: int = 50,
@@ -142,21 +142,22 @@ def fit(
         Gives ``(N, S, ...)`` outputs for the codec; trained in place. By default a small `StackedHourglass` of one
         stack.
     codec : Codec, optional
-        By default an `IntegralCodec` with maps of a quarter of the input size, which learns fastest from few pictures.
+        By default a `SoftmaxCodec` with maps of a quarter of the input size, which learns fastest from few pictures.
     skeleton : Skeleton, optional
         By default that of `train`.
     preprocess : Preprocess, optional
-        By default the codec's input size without normalisation, (64, 64) where there is no codec either.
+        By default the codec's input size without normalisation; where there is no codec either, 64 x 64 if the first
+        picture is hardly larger than that, else 96 x 96.
     valid : LandmarkData, optional
         Unseen data, measured every `evaluate_every` steps and at the end: ``valid_pck`` (at 0.1 of the longer side of
         the box around the labels) and ``valid_epe`` (input pixels).
     recipe : Recipe, optional
-        How it is trained.
+        How it is trained; by default ``Recipe()``, with twice its learning rate for the default network.
     steps : int, default 2000
         When to stop. No schedule depends on it.
     seed : int, default 0
         The same seed gives the same bytes.
-    batch_size : int, default 32
+    batch_size : int, default 16
         Pictures a step, over all processes.
     resume : {'auto', 'never', 'require'}, default 'auto'
         Go on from a checkpoint in `out` if there is one; refuse one; insist on one.
@@ -205,8 +206,10 @@ def fit(
     (3, 11, 2)
     """
     data = _landmarks(train, skeleton)
-    recipe = check_instance("recipe", Recipe() if recipe is None else recipe, Recipe)
-    codec, preprocess = _codec_and_preprocess(codec, preprocess)
+    if recipe is None:
+        recipe = Recipe() if model is not None else Recipe(learning_rate=0.01)
+    check_instance("recipe", recipe, Recipe)
+    codec, preprocess = _codec_and_preprocess(data, codec, preprocess)
     if recipe.augmentation is not None and recipe.augmentation.flip:
         data.skeleton.check_flip()
     with training.processes(device) as world:
@@ -276,12 +279,15 @@ def _landmarks(train: LandmarkData | tuple[ArrayLike, ...], skeleton: Skeleton |
     return data
 
 
-def _codec_and_preprocess(codec: Codec | None, preprocess: Preprocess | None) -> tuple[Codec, Preprocess]:
+def _codec_and_preprocess(
+    data: LandmarkData, codec: Codec | None, preprocess: Preprocess | None
+) -> tuple[Codec, Preprocess]:
     if preprocess is None:
-        preprocess = Preprocess((64, 64) if codec is None else codec.input_size)
+        side = 64 if max(photo_size(data.photo(0))) < 96 else 96
+        preprocess = Preprocess((side, side) if codec is None else codec.input_size)
     if codec is None:
         height, width = preprocess.input_size
-        codec = IntegralCodec((height, width), (-(-height // 4), -(-width // 4)))
+        codec = SoftmaxCodec((height, width), (-(-height // 4), -(-width // 4)))
     return codec, preprocess
 
 

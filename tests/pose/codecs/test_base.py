@@ -18,6 +18,7 @@ def codecs(input_size=(64, 48), heatmap_size=(16, 12)):
         ),
         pose.UDPCodec(input_size, heatmap_size, radius=2.5),
         pose.IntegralCodec(input_size, heatmap_size),
+        pose.SoftmaxCodec(input_size, heatmap_size),
         pose.SimCCCodec(input_size),
         pose.OneHotCodec(input_size, heatmap_size),
         pose.OneHotCodec(input_size, heatmap_size, splat="bilinear"),
@@ -48,13 +49,13 @@ def test_decoding_inverts_encoding_inside_the_map(codec, seed, joints, count):
     found = codec.decode(codec.ideal_output(targets))
     assert found.keypoints.shape == points.shape
     assert (found.keypoints - points).abs().max() <= INSIDE.get(name(codec), 1e-4)
-    assert (found.scores > 0.85).all()
+    assert (found.scores > (0.75 if isinstance(codec, pose.SoftmaxCodec) else 0.85)).all()
 
 
 @pytest.mark.fault("ilovepose/DarkPose#33")
 @pytest.mark.fault("open-mmlab/mmpose#2890")
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize("kind", range(10))
+@pytest.mark.parametrize("kind", range(11))
 def test_every_codec_on_unequal_sides_one_joint_and_one_image(kind, sizes):
     codec = codecs(*sizes)[kind]
     point = torch.tensor([[[sizes[0][1] * 0.4, sizes[0][0] * 0.45]]])

@@ -1,0 +1,201 @@
+"""Landmarks beside pytorch-stacked-hourglass and pycocotools: targets, decoding, loss, inference, average precision.
+
+Batch 32, 16 joints, 64 x 64 heatmaps, two stacks; inference of hg2 on 4 pictures of 256 x 256. Peers are called as
+their own training and evaluation code calls them. Run it alone on the machine:
+``python benchmarks/bench_pose.py [--write] [--only NAME]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import warnings
+
+import numpy as np
+import torch
+from rows import Row, measure, report
+
+from cvkit import pose
+
+BATCH, JOINTS, SIDE = 32, 16, 64
+PEER = "pytorch-stacked-hourglass"
+
+
+def peer(name: str) -> object:
+    """Import a module of the peer, whose import warns on today's Pythons."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return __import__(f"stacked_hourglass.{name}", fromlist=["x"])
+
+
+def encoding() -> list[Row]:
+    draw = peer("utils.imutils").draw_labelmap
+    places = 4 + 248 * torch.rand(BATCH, JOINTS, 2, generator=torch.Generator().manual_seed(0))
+    codec = pose.GaussianCodec((256, 256), (SIDE, SIDE), sigma=1.0)
+
+    def loop() -> None:
+        for points in places / 4:
+            target = torch.zeros(JOINTS, SIDE, SIDE)
+            for joint in range(JOINTS):
+                target[joint], _ = draw(target[joint], points[joint], 1, type="Gaussian")
+
+    return measure(
+        "encode targets",
+        f"{BATCH}x{JOINTS}x{SIDE}x{SIDE}",
+        lambda: codec.encode(places),
+        {PEER: loop},
+        goals={PEER: 1 / 15},
+        note="exact centres, no cut-off",
+    )
+
+
+def decoding() -> list[Row]:
+    predictions = peer("utils.evaluation").final_preds_untransformed
+    codec = pose.GaussianCodec((256, 256), (SIDE, SIDE), sigma=1.0)
+    places = 4 + 248 * torch.rand(BATCH, JOINTS, 2, generator=torch.Generator().manual_seed(0))
+    heatmaps = codec.encode(places).heatmaps
+    heatmaps += 0.01 * torch.rand(heatmaps.shape, generator=torch.Generator().manual_seed(1))
+    fit = pose.GaussianCodec((256, 256), (SIDE, SIDE), sigma=1.0, decoder="fit")
+    size, theirs = f"{BATCH}x{JOINTS}x{SIDE}x{SIDE}", {PEER: lambda: predictions(heatmaps, (SIDE, SIDE))}
+    return [
+        *measure(
+            "decode (Taylor)",
+            size,
+            lambda: codec.decode(heatmaps),
+            theirs,
+            goals={PEER: 1 / 2},
+            note="theirs: quarter offset",
+        ),
+        *measure("decode (weighted fit)", size, lambda: fit.decode(heatmaps), theirs, note="theirs: quarter offset"),
+    ]
+
+
+def loss() -> list[Row]:
+    mse = peer("loss").joints_mse_loss
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.rand(BATCH, 2, JOINTS, SIDE, SIDE, generator=generator).requires_grad_()
+    heatmaps = torch.rand(BATCH, JOINTS, SIDE, SIDE, generator=generator)
+    weights = torch.ones(BATCH, JOINTS)
+    listed = [outputs[:, s].detach().clone().requires_grad_() for s in range(2)]
+
+    def ours() -> None:
+        outputs.grad = None
+        pose.masked_mse(outputs, heatmaps, weights).backward()
+
+    def theirs() -> None:
+        for output in listed:
+            output.grad = None
+        sum(mse(output, heatmaps, weights[..., None]) for output in listed).backward()
+
+    return measure(
+        "loss, forward and backward", f"{BATCH}x2x{JOINTS}x{SIDE}x{SIDE}", ours, {PEER: theirs}, goals={PEER: 1 / 15}
+    )
+
+
+def inference() -> list[Row]:
+    network = pose.StackedHourglass(16, stacks=2).eval()
+    other = peer("model").hg2(pretrained=False).eval()
+    other.load_state_dict(network.state_dict())
+    folded = pose.fold_batch_norm(network).to(memory_format=torch.channels_last)
+    images = torch.rand(4, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    fast = images.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(fast)[:, -1], other(images)[-1], rtol=1e-3, atol=1e-3)
+
+    def ours() -> None:
+        with torch.inference_mode():
+            folded(fast, last_only=True)
+
+    def theirs() -> None:
+        with torch.inference_mode():
+            other(images)
+
+    return measure(
+        "inference, hg2",
+        "4x3x256x256",
+        ours,
+        {PEER: theirs},
+        rounds=7,
+        goals={PEER: 1 / 1.4},
+        note="same weights; folded, channels-last",
+    )
+
+
+def average_precision() -> list[Row]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth, found = people(900, 5000)
+
+    def theirs() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            side = COCO()
+            side.dataset = json.loads(json.dumps(truth))
+            side.createIndex()
+            evaluation = COCOeval(side, side.loadRes([dict(f) for f in found]), "keypoints")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+
+    return measure(
+        "COCO AP",
+        "5000 detections",
+        lambda: pose.coco_evaluate(truth, found),
+        {"pycocotools": theirs},
+        rounds=5,
+        goals={"pycocotools": 1.0},
+        note="equal to 1e-9",
+    )
+
+
+def people(images: int, detections: int) -> tuple[dict[str, list[dict[str, object]]], list[dict[str, object]]]:
+    """Random people and detections near and far from them."""
+    rng = np.random.default_rng(0)
+    truth = {
+        "images": [{"id": i} for i in range(images)],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    found = []
+    while len(found) < detections:
+        image, size, corner = int(rng.integers(images)), rng.uniform(20, 250), rng.uniform(0, 300, 2)
+        points = np.concatenate([corner + size * rng.random((17, 2)), rng.integers(0, 3, (17, 1))], 1)
+        truth["annotations"].append(
+            {
+                "id": len(truth["annotations"]) + 1,
+                "image_id": image,
+                "category_id": 1,
+                "keypoints": points.ravel().tolist(),
+                "iscrowd": 0,
+                "num_keypoints": int((points[:, 2] > 0).sum()),
+                "area": float(0.6 * size**2),
+                "bbox": [*corner.tolist(), size, size],
+            }
+        )
+        for spread in (0.01, 0.04, 0.2):
+            moved = points.copy()
+            moved[:, :2] += rng.normal(0, spread * size, (17, 2))
+            found.append(
+                {"image_id": image, "category_id": 1, "keypoints": moved.ravel().tolist(), "score": float(rng.random())}
+            )
+    return truth, found[:detections]
+
+
+JOBS = {"encode": encoding, "decode": decoding, "loss": loss, "inference": inference, "ap": average_precision}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="store the rows and the table")
+    parser.add_argument("--only", choices=JOBS, help="run one job")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    rows = [row for name, job in JOBS.items() if options.only in {None, name} for row in job()]
+    report(rows, "pose", write=options.write)
+
+
+if __name__ == "__main__":
+    main()
