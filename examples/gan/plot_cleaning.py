@@ -36,9 +36,8 @@ figure_dropped = gan.dropped_sheet(train, report, columns=14)
 
 bad = ~known.split(test=0.2, seed=0).train.recognized
 dropped = np.isin(np.arange(len(train)), report.dropped)
-print(
-    f"of {bad.sum()} bad drawings {(bad & dropped).sum()} were dropped, of {(~bad).sum()} good ones {(~bad & dropped).sum()}"
-)
+print(f"bad ones dropped: {(bad & dropped).sum()} of {bad.sum()}")
+print(f"good ones dropped: {(~bad & dropped).sum()} of {(~bad).sum()}")
 
 # %%
 # What is left is what `cvkit.gan.fit` should see: ``gan.fit(train[report.kept], ...)``.

@@ -311,10 +311,6 @@ def test_nothing_is_printed(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def learns(run):
-    return sum(row["spread"] for row in run.history[-3:]) / 3
-
-
 @pytest.mark.slow
 def test_a_short_run_learns_what_the_classes_look_like(tmp_path):
     # No translation here: where the diversity is position alone, it makes the generator settle on one.
@@ -325,13 +321,11 @@ def test_a_short_run_learns_what_the_classes_look_like(tmp_path):
     images = run.model.sample(NAMES, 100).float() / 255
     # A bar fills one row: its brightest row is far brighter than that of scattered dots.
     brightest = images[:, 0].mean(-1).amax(-1)
-    real = torch.from_numpy(known.images).float()[:, 0].div(255).mean(-1).amax(-1)
-    threshold = (real[::2].mean() + real[1::2].mean()) / 2
-    assert (brightest[:100] < threshold).float().mean() > 0.9
-    assert (brightest[100:] > threshold).float().mean() > 0.9
+    right = (brightest[:100] < 0.5).float().mean() + (brightest[100:] > 0.5).float().mean()
+    assert right > 1.5  # 1 where the label is ignored, 2 where it is always right
     # And not one bar for all.
     assert len(images[100:, 0].mean(-1).argmax(-1).unique()) >= 4
-    assert learns(run) > 0.5
+    assert run.history[-1]["spread"] > 0.5
 
 
 @pytest.mark.slow

@@ -61,12 +61,12 @@ def watched(items: Iterable[T], what: str, progress: bool) -> Iterator[T]:
 
 def squared_distances(a: Array, b: Array) -> Array:
     """Return squared Euclidean distances (len(a), len(b)); what rounding cannot tell from zero is zero."""
-    squares = np.einsum("nd,nd->n", a, a)[:, None] + np.einsum("nd,nd->n", b, b)[None]
-    distances = a @ b.T
-    distances *= -2.0
-    distances += squares
-    squares *= 16 * np.finfo(a.dtype).eps
-    distances[distances <= squares] = 0.0
+    mine, theirs = np.einsum("nd,nd->n", a, a), np.einsum("nd,nd->n", b, b)
+    distances = (-2.0 * a) @ b.T
+    distances += mine[:, None]
+    distances += theirs
+    rounding = 16 * np.finfo(a.dtype).eps * (mine + theirs.max(initial=0.0))
+    distances[distances <= rounding[:, None]] = 0.0
     return np.asarray(distances)
 
 

@@ -99,11 +99,11 @@ def precision_recall(
     radius_real = nearest(a, a, k, same=True, chunk=chunk, progress=progress)
     radius_fake = nearest(b, b, k, same=True, chunk=chunk, progress=progress)
     inside_real, inside_fake = np.zeros(len(b), bool), np.zeros(len(a), bool)
+    real_limit, fake_limit = _limit(radius_real), _limit(radius_fake)
     for rows in watched(blocks(len(a), chunk), "precision and recall", progress):
-        distances = np.sqrt(squared_distances(a[rows], b))
-        same = distances == 0
-        inside_real |= (_nearer(distances, radius_real[rows, None]) | same).any(axis=0)
-        inside_fake[rows] = (_nearer(distances, radius_fake) | same).any(axis=1)
+        distances = squared_distances(a[rows], b)
+        inside_real |= (distances <= real_limit[rows, None]).any(axis=0)
+        inside_fake[rows] = (distances <= fake_limit).any(axis=1)
     return PrecisionRecall(float(inside_real.mean()), float(inside_fake.mean()))
 
 
@@ -144,12 +144,12 @@ def density_coverage(
     """
     a, b, k = _checked(real, fake, k, fakes=1)
     radius = nearest(a, a, k, same=True, chunk=chunk, progress=progress)
-    hits, covered = 0, np.zeros(len(a), bool)
+    limit, hits, covered = _limit(radius), 0, np.zeros(len(a), bool)
     for rows in watched(blocks(len(a), chunk), "density and coverage", progress):
-        distances = np.sqrt(squared_distances(a[rows], b))
-        inside = _nearer(distances, radius[rows, None])
-        hits += int(inside.sum())
-        covered[rows] = inside.any(axis=1) | (distances == 0).any(axis=1)
+        inside = squared_distances(a[rows], b) <= limit[rows, None]
+        near = np.count_nonzero(inside, axis=1)
+        hits += int(near.sum())
+        covered[rows] = near > 0
     return DensityCoverage(hits / (k * len(b)), float(covered.mean()))
 
 
@@ -204,9 +204,12 @@ def memorization(
     return Memorization(float(np.median(of_fakes)) / middle, float((of_fakes <= np.quantile(of_reals, 0.01)).mean()))
 
 
-def _nearer(distances: Array, radius: Array) -> Array:
-    """Return where distances are smaller than radii, by more than two ways of summing one distance can differ."""
-    return np.asarray(distances < radius * (1 - 64 * np.finfo(distances.dtype).eps))
+def _limit(radius: Array) -> Array:
+    """Return the largest squared distance that is nearer than a radius, by more than two ways of summing can differ.
+
+    It is not below 0, so that a point which coincides with another is near it even where its k-th neighbour does too.
+    """
+    return np.asarray(radius**2 * (1 - 64 * np.finfo(radius.dtype).eps))
 
 
 def _checked(real: ArrayLike, fake: ArrayLike, k: int, fakes: int | None = None) -> tuple[Array, Array, int]:

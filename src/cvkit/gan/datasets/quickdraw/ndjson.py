@@ -118,22 +118,7 @@ def _parse(line: bytes, label: str) -> Drawing:
         raise DataError(f"{label}: not JSON (the file may be truncated): {error}") from None
     if not isinstance(record, dict) or not isinstance(record.get("drawing"), list):
         raise DataError(f"{label}: expected an object with a list 'drawing'")
-    strokes, times, raw = [], [], []
-    points = 0
-    for index, stroke in enumerate(record["drawing"]):
-        if not isinstance(stroke, list) or len(stroke) not in {2, 3}:
-            raise DataError(f"{label}: stroke {index} must be [xs, ys] or [xs, ys, ts]")
-        axes = [_axis(values, f"{label}: stroke {index}") for values in stroke]
-        if len({len(axis) for axis in axes}) > 1:
-            raise DataError(f"{label}: stroke {index} has lists of different lengths {[len(axis) for axis in axes]}")
-        points += len(axes[0])
-        if points > _MAX_POINTS:
-            raise DataError(f"{label}: more than {_MAX_POINTS} points in one drawing")
-        strokes.append(np.stack(axes[:2], axis=1))
-        times.append(axes[-1])
-        raw.append(len(stroke) == 3)
-    if len(set(raw)) > 1:
-        raise DataError(f"{label}: some strokes have times and some have not")
+    strokes, times = _strokes(record["drawing"], label)
     recognized = record.get("recognized")
     return Drawing(
         tuple(strokes),
@@ -142,16 +127,49 @@ def _parse(line: bytes, label: str) -> Drawing:
         key_id=_key(record, label),
         country=_text(record, "countrycode", label),
         timestamp=_text(record, "timestamp", label),
-        times=tuple(times) if raw and raw[0] else None,
+        times=times,
     )
 
 
-def _axis(values: object, label: str) -> Array:
-    if not isinstance(values, list) or any(type(value) not in {int, float} for value in values):
-        raise DataError(f"{label}: expected lists of numbers")
-    if not all(-_LIMIT <= value <= _LIMIT for value in values):
+def _strokes(listed: list[object], label: str) -> tuple[tuple[Array, ...], tuple[Array, ...] | None]:
+    """Return strokes and, where the drawing is raw, times. All numbers become one array; strokes are views of it."""
+    flat: list[object] = []
+    lengths: list[int] = []
+    kinds = set[int]()
+    for index, stroke in enumerate(listed):
+        if not isinstance(stroke, list) or len(stroke) not in {2, 3} or any(type(axis) is not list for axis in stroke):
+            raise DataError(f"{label}: stroke {index} must be lists of numbers: [xs, ys] or [xs, ys, ts]")
+        if len({len(axis) for axis in stroke}) > 1:
+            raise DataError(f"{label}: stroke {index} has lists of different lengths {[len(axis) for axis in stroke]}")
+        kinds.add(len(stroke))
+        lengths.append(len(stroke[0]))
+        for axis in stroke:
+            flat += axis
+    if len(kinds) > 1:
+        raise DataError(f"{label}: some strokes have times and some have not")
+    if sum(lengths) > _MAX_POINTS:
+        raise DataError(f"{label}: more than {_MAX_POINTS} points in one drawing")
+    axes = max(kinds, default=2)
+    numbers, at, strokes, times = _numbers_of(flat, label), 0, [], []
+    for length in lengths:
+        block = numbers[at : at + axes * length].reshape(axes, length)
+        strokes.append(block[:2].T)
+        times.append(block[-1])
+        at += axes * length
+    return tuple(strokes), tuple(times) if axes == 3 else None
+
+
+def _numbers_of(values: list[object], label: str) -> Array:
+    # A list of numbers alone becomes an array of numbers; texts, truth values, nothing, lists and huge integers do not.
+    try:
+        numbers = np.array(values) if values else np.zeros(0)
+    except ValueError:
+        numbers = np.array(None)
+    if numbers.dtype.kind not in "if" or numbers.ndim != 1:
+        raise DataError(f"{label}: expected strokes of numbers")
+    if not (np.abs(numbers) <= _LIMIT).all():
         raise DataError(f"{label}: a number is not finite or beyond {_LIMIT:g}")
-    return np.array(values, np.float64)
+    return numbers.astype(np.float64)
 
 
 def _text(record: dict[str, object], key: str, label: str) -> str:
