@@ -104,9 +104,8 @@ def readers(n, rounds) -> list[Row]:
                         {"Pillow, reduced": lambda: pillow_bitmaps(plain)}, rounds=rounds,
                         note="Pillow's ends are square and its joins rough")  # fmt: skip
     for row in rows:
-        print(
-            f"{row.job}: {count / row.ours_ms * 1e3:,.0f} drawings a second; {row.peer}: {count / row.peer_ms * 1e3:,.0f}"
-        )
+        ours, theirs = count / row.ours_ms * 1e3, count / row.peer_ms * 1e3
+        print(f"{row.job}: {ours:,.0f} drawings a second; {row.peer}: {theirs:,.0f}")
     return rows
 
 

@@ -60,9 +60,8 @@ noisy = [error_map(codec, 0.01) for codec in codecs]
 figure_noisy = sheet(noisy, decoders)
 
 for decoder, a, b in zip(decoders, clean, noisy, strict=True):
-    print(
-        f"{decoder:8} mean {a.mean():.4f}  largest {a.max():.4f}   with noise: mean {b.mean():.3f}  largest {b.max():.3f}"
-    )
+    print(f"{decoder:8} mean {a.mean():.4f}  largest {a.max():.4f}", end="   ")
+    print(f"with noise: mean {b.mean():.3f}  largest {b.max():.3f}")
 
 # %%
 # Other codecs

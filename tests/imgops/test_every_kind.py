@@ -1,4 +1,4 @@
-"""What holds for every tone function and every kind of image: same kind out, same integers, input untouched, edges defined."""
+"""What holds for every tone function and every kind of image: same kind out, same integers, input untouched."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ ANY = {
     "autocontrast-cut": lambda image, **o: imgops.autocontrast(image, 5, 10, **o),
     "clahe": lambda image, **o: imgops.clahe(image, grid_size=(3, 2), **o),
     "clahe-even": lambda image, **o: imgops.clahe(image, grid_size=(2, 2), spread="even", clip_limit=1.5, **o),
-    "curve": lambda image, **o: imgops.Lut.curve([(0, 0.1), (0.4, 0.3), (1, 0.9)])(image, **o),
+    "curve": imgops.Lut.curve([(0, 0.1), (0.4, 0.3), (1, 0.9)]),
     "equalize": imgops.equalize,
     "equalize-pillow": lambda image, **o: imgops.equalize(image, method="pillow", **o),
     "gamma": lambda image, **o: imgops.gamma(image, 1.7, gain=1.1, **o),
     "invert": imgops.invert,
-    "levels": lambda image, **o: (imgops.Lut.gamma(0.9) @ imgops.Lut.levels(0.1, 0.8, 1.3))(image, **o),
+    "levels": imgops.Lut.gamma(0.9) @ imgops.Lut.levels(0.1, 0.8, 1.3),
     "log": imgops.log,
     "log-inverse": lambda image, **o: imgops.log(image, inverse=True, **o),
     "match": lambda image, **o: imgops.match_histograms(image, reference_for(image), **o),

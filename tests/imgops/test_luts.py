@@ -141,7 +141,8 @@ def test_one_pass_equals_two_where_nothing_is_rounded(image):
         (lambda: Lut.levels(-0.1), "black"), (lambda: Lut.levels(gamma=0), "gamma"), (lambda: Lut.log(-1), "gain"),
         (lambda: Lut.curve([(0, 0)]), "points"), (lambda: Lut.curve([(0.5, 0), (0.5, 1)]), "points"),
         (lambda: Lut.curve([(0, 0), (2, 1)]), "points"), (lambda: Lut.curve([(0, 0, 0), (1, 1, 1)]), "points"),
-        (lambda: Lut.posterize(1), "levels"), (lambda: Lut.solarize(2), "threshold"), (lambda: Lut.threshold(np.nan), "value"),
+        (lambda: Lut.posterize(1), "levels"), (lambda: Lut.solarize(2), "threshold"),
+        (lambda: Lut.threshold(np.nan), "value"),
         (lambda: Lut.sigmoid(np.inf), "cutoff"), (lambda: Lut().table(1), "levels"),
     ],
 )  # fmt: skip

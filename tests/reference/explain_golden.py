@@ -4,8 +4,9 @@ Run by hand in an environment that has them (torch, torchvision, grad-cam), from
 
     python tests/reference/explain_golden.py
 
-It writes ``tests/reference/explain_golden.json``: raw maps of pytorch-grad-cam on a small network whose weights and input are made
-from the formula below, so that no file of weights is needed. Maps are taken before the peer resizes or normalises them.
+It writes ``tests/reference/explain_golden.json``: raw maps of pytorch-grad-cam on a small network whose weights and
+input are made from the formula below, so that no file of weights is needed. Maps are taken before the peer resizes or
+normalises them.
 """
 
 from __future__ import annotations

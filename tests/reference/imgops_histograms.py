@@ -132,7 +132,7 @@ def clahe(plane, clip_limit, rows, columns):
 
 
 def matched(values, reference):
-    """Each value gets the reference's value at its middle rank, by straight lines between the reference's middle ranks."""
+    """Each value gets the reference's value at its middle rank, by straight lines between its middle ranks."""
 
     def ranks(numbers):
         known = sorted(set(numbers))

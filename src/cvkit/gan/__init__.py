@@ -36,6 +36,7 @@ from cvkit.gan.presets import PRESETS, Preset, preset
 from cvkit.gan.pretrained import pretrained_judge
 from cvkit.gan.ranges import to_signed, to_uint8
 from cvkit.gan.sample import Sampler
+from cvkit.gan.shipped import pretrained
 from cvkit.gan.step import gan_step
 from cvkit.gan.train import fit
 
@@ -72,6 +73,7 @@ __all__ = [
     "non_saturating_discriminator_loss",
     "non_saturating_generator_loss",
     "preset",
+    "pretrained",
     "pretrained_judge",
     "r1_penalty",
     "r2_penalty",

@@ -1,15 +1,15 @@
 """Short filters along an axis as products with band matrices, block by block: many times as fast as sliding them.
 
-A plan says how: outputs come in blocks of `matrix.shape[1]`, each a product of `matrix.shape[0]` neighbouring inputs with the
-matrix; the next block starts `stride` inputs on. `index` extends the axis over its ends. Arrays and tensors alike; products
-are differentiable.
+A plan says how: outputs come in blocks of `matrix.shape[1]`, each a product of `matrix.shape[0]` neighbouring inputs
+with the matrix; the next block starts `stride` inputs on. `index` extends the axis over its ends. Arrays and tensors
+alike; products are differentiable.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Plan:
 
 
 def reflected(first: int, last: int, length: int) -> Array:
-    """Return the indices from `first` to `last` (excluded) of an axis mirrored at the centres of its outermost pixels."""
+    """Return the indices `first` to `last` (excluded) of an axis mirrored at the centres of its outermost pixels."""
     index = np.arange(first, last)
     if length == 1:
         return index * 0
@@ -95,7 +95,9 @@ def along_rows(values: Values, plan: Plan) -> Values:
     matrix, index = _beside(plan, values)
     padded = values.index_select(-1, index) if is_tensor(values) else np.take(values, index, -1)
     taps, stride = len(plan.matrix), plan.stride
-    windows = padded.unfold(-1, taps, stride) if is_tensor(values) else _windows(padded, taps, stride, -1)
+    windows = (
+        padded.unfold(-1, taps, stride) if is_tensor(values) else _windows(cast("Array", padded), taps, stride, -1)
+    )
     blocks = windows @ matrix
     *rest, count, block = blocks.shape
     return blocks.reshape(*rest, count * block)[..., : plan.count]
@@ -106,14 +108,16 @@ def along_columns(values: Values, plan: Plan) -> Values:
     matrix, index = _beside(plan, values)
     padded = values.index_select(-2, index) if is_tensor(values) else np.take(values, index, -2)
     taps, stride = len(plan.matrix), plan.stride
-    windows = padded.unfold(-2, taps, stride) if is_tensor(values) else _windows(padded, taps, stride, -2)
+    windows = (
+        padded.unfold(-2, taps, stride) if is_tensor(values) else _windows(cast("Array", padded), taps, stride, -2)
+    )
     blocks = matrix.T @ windows.swapaxes(-1, -2)
     *rest, count, block, width = blocks.shape
     return blocks.reshape(*rest, count * block, width)[..., : plan.count, :]
 
 
 def _windows(padded: Array, taps: int, stride: int, axis: int) -> Array:
-    """Return overlapping stretches of an axis: (..., blocks, taps) or, for the last axis but one, (..., blocks, W, taps)."""
+    """Return overlapping stretches: (..., blocks, taps) or, for the last axis but one, (..., blocks, W, taps)."""
     windows = np.lib.stride_tricks.sliding_window_view(padded, taps, axis)
     return windows[..., ::stride, :] if axis == -1 else windows[..., ::stride, :, :]
 
