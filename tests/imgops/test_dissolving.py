@@ -56,7 +56,10 @@ def test_all_kinds_give_the_same_bytes(image, seed, t):
     mixed = dissolve(*planes, t).numpy()
     assert np.array_equal(mixed if image.ndim == 2 else mixed.transpose(1, 2, 0), result)
     floats = dissolve(*(x / 255 for x in planes), t).numpy() * 255
-    assert np.abs((floats if image.ndim == 2 else floats.transpose(1, 2, 0)) - result).max() < 0.51
+    apart = np.abs((floats if image.ndim == 2 else floats.transpose(1, 2, 0)) - result)
+    if image.ndim == 3 and image.shape[2] in {2, 4}:  # nobody sees the colour where alpha is 0, and it may underflow
+        apart[..., :-1][result[..., -1] == 0] = 0
+    assert apart.max() < 0.51
 
 
 @given(SEEDS)

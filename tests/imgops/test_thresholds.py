@@ -107,8 +107,8 @@ def test_peer_scikit_image(seed):
     assert h.yen()[0] == filters.threshold_yen(image)
     assert h.isodata()[0] == filters.threshold_isodata(image)
     assert h.triangle()[0] == filters.threshold_triangle(image)
-    # They smooth between the image's own limits only.
-    assert abs(h.minimum()[0] - filters.threshold_minimum(image)) <= 4
+    # Their minimum smooths in float32, whose rounding decides when to stop: the slow reference judges ours.
+    assert h.minimum()[0] == slow.minimum_between_peaks(h.counts[0])
     # Ours is the minimum over all splits, theirs where an iteration stops.
     counts, values = h.counts[0], h.centers
     ours, theirs = (slow.cross_entropy(counts, values, int(t)) for t in (h.li()[0], filters.threshold_li(image)))

@@ -169,3 +169,26 @@ def triangle(counts):
         if distance > best + 1e-12:
             best, found = distance, i
     return found
+
+
+def minimum_between_peaks(counts, most=10_000):
+    """Smooth by a running mean of three until at most two local maxima are left; the lowest bin between two, else None."""
+    heights = [float(count) for count in counts]
+    for _ in range(most):
+        last = len(heights) - 1
+        heights = [sum(heights[min(max(i + d, 0), last)] for d in (-1, 0, 1)) / 3 for i in range(last + 1)]
+        peaks, rising, top = [], True, 0
+        for i in range(1, last + 1):
+            if heights[i] > heights[i - 1]:
+                rising, top = True, i
+            elif heights[i] < heights[i - 1]:
+                if rising:
+                    peaks.append(i - 1)
+                rising = False
+        if rising and heights[last] > min(heights):
+            peaks.append(top if top == last else last)
+        if len(peaks) < 3:
+            break
+    if len(peaks) != 2:
+        return None
+    return min(range(peaks[0], peaks[1] + 1), key=lambda i: heights[i])

@@ -37,6 +37,10 @@ __all__ = [
     "wasserstein_generator_loss",
 ]
 
+def _softplus(logits: torch.Tensor) -> torch.Tensor:
+    # log(1 + exp(x)) to the last digit; torch's own softplus becomes the identity above 20.
+    return -F.logsigmoid(-logits)
+
 
 def non_saturating_discriminator_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     r"""Return the discriminator's loss of the original game, on logits.
@@ -66,7 +70,7 @@ def non_saturating_discriminator_loss(real: torch.Tensor, fake: torch.Tensor) ->
     True
     """
     _logits(real=real, fake=fake)
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+    return _softplus(-real).mean() + _softplus(fake).mean()
 
 
 def non_saturating_generator_loss(fake: torch.Tensor) -> torch.Tensor:
@@ -95,7 +99,7 @@ def non_saturating_generator_loss(fake: torch.Tensor) -> torch.Tensor:
     True
     """
     _logits(fake=fake)
-    return F.softplus(-fake).mean()
+    return _softplus(-fake).mean()
 
 
 def hinge_discriminator_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -301,7 +305,7 @@ def relativistic_discriminator_loss(real: torch.Tensor, fake: torch.Tensor) -> t
     0.6931
     """
     _pair(real, fake)
-    return F.softplus(fake - real).mean()
+    return _softplus(fake - real).mean()
 
 
 def relativistic_generator_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -336,7 +340,7 @@ def relativistic_generator_loss(real: torch.Tensor, fake: torch.Tensor) -> torch
     0.0
     """
     _pair(real, fake)
-    return F.softplus(real - fake).mean()
+    return _softplus(real - fake).mean()
 
 
 @dataclass(frozen=True)

@@ -160,11 +160,14 @@ def _strokes(listed: list[object], label: str) -> tuple[tuple[Array, ...], tuple
 
 
 def _numbers_of(values: list[object], label: str) -> Array:
-    # A list of numbers alone becomes an array of numbers; texts, truth values, nothing, lists and huge integers do not.
+    # A list of numbers alone becomes an array of numbers; texts, nothing, lists and huge integers do not. Truth values
+    # do, among numbers, so they are looked for.
     try:
         numbers = np.array(values) if values else np.zeros(0)
     except ValueError:
         numbers = np.array(None)
+    if bool in set(map(type, values)):
+        raise DataError(f"{label}: expected strokes of numbers, not truth values")
     if numbers.dtype.kind not in "if" or numbers.ndim != 1:
         raise DataError(f"{label}: expected strokes of numbers")
     if not (np.abs(numbers) <= _LIMIT).all():

@@ -11,6 +11,7 @@ import io
 import os
 import pickletools
 import struct
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -158,14 +159,16 @@ def _walk(file: io.BytesIO, label: str) -> list[object]:
     """Return the items of the object array that the opcodes describe."""
     machine = _Machine()
     try:
-        for opcode, argument, position in pickletools.genops(file):
-            try:
-                if opcode.name == "STOP":
-                    return machine.result()
-                machine.step(opcode.name, argument)
-            except (_Refused, IndexError, TypeError, KeyError) as error:
-                reason = str(error) if isinstance(error, _Refused) else "the stack does not fit"
-                raise DataError(f"{label}: byte {position}: opcode {opcode.name} refused: {reason}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # strange escapes in a text, which is then refused
+            for opcode, argument, position in pickletools.genops(file):
+                try:
+                    if opcode.name == "STOP":
+                        return machine.result()
+                    machine.step(opcode.name, argument)
+                except (_Refused, IndexError, TypeError, KeyError) as error:
+                    reason = str(error) if isinstance(error, _Refused) else "the stack does not fit"
+                    raise DataError(f"{label}: byte {position}: opcode {opcode.name} refused: {reason}") from None
     except (ValueError, OverflowError, MemoryError, UnicodeDecodeError, struct.error) as error:
         raise DataError(f"{label}: damaged or truncated: {error}") from None
     raise DataError(f"{label}: truncated: no end of the array")
