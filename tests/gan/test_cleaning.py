@@ -19,7 +19,7 @@ OFF = {
 
 @pytest.fixture(scope="module")
 def data():
-    return quickdraw.generate(["sun", "ladder", "star"], 60, dirty=0.25)
+    return quickdraw.generate(["sun", "ladder", "star"], 100, dirty=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def blind(data):
 
 @pytest.fixture(scope="module")
 def report(blind):
-    return clean(blind, steps=70)
+    return clean(blind, steps=120)
 
 
 def test_every_row_is_kept_or_has_a_reason(report, data):
@@ -50,8 +50,8 @@ def test_dirt_is_found_without_the_flag(report, data):
     dirty = ~data.recognized
     dropped = report.reasons != ""
     found, false = dropped[dirty].mean(), dropped[~dirty].mean()
-    assert found > 0.5
-    assert false < 0.15
+    assert found > 0.35  # of scribbles, half-finished drawings and drawings of something else
+    assert false < 0.02
 
 
 def test_nothing_is_changed_and_one_seed_gives_one_report(blind):
@@ -97,7 +97,7 @@ def test_copies_go_and_leaks_are_told():
 
 def test_density_drops_its_share_of_each_class(blind):
     found = clean(blind, **OFF | {"density": 0.1}, steps=10, folds=2)
-    assert [found.counts()["unlike its class"][name] for name in blind.names] == [6, 6, 6]
+    assert [found.counts()["unlike its class"][name] for name in blind.names] == [10, 10, 10]  # a tenth
     assert np.isfinite(found.scores["density"]).all()
 
 
@@ -105,7 +105,7 @@ def test_wrong_labels_have_low_margins_under_cross_fit():
     data = quickdraw.generate(["sun", "ladder", "star"], 60)
     labels = data.labels.copy()
     labels[[5, 65, 125]] = [1, 2, 0]
-    margins, distances = cross_fit((data.images, labels), folds=2, steps=60)
+    margins, distances = cross_fit((data.images, labels), folds=2, steps=150)
     assert set(np.argsort(margins)[:12]) >= {5, 65, 125}
     assert (margins[[5, 65, 125]] < 0).all()
     assert distances.shape == (180,)

@@ -68,7 +68,7 @@ class CleaningReport:
         table: dict[str, dict[str, int]] = {}
         for reason in sorted(set(self._kinds()) - {""}):
             hit = np.bincount(self.labels[self._kinds() == reason], minlength=len(self.names))
-            table[reason] = dict(zip(self.names, hit.tolist(), strict=True))
+            table[str(reason)] = dict(zip(self.names, hit.tolist(), strict=True))
         return table
 
     def table(self) -> str:
