@@ -172,7 +172,7 @@ def triangle(counts):
 
 
 def minimum_between_peaks(counts, most=10_000):
-    """Smooth by a running mean of three until at most two local maxima are left; the lowest bin between two, else None."""
+    """Smooth by a running mean of three until at most two maxima are left; the lowest bin between two, else None."""
     heights = [float(count) for count in counts]
     for _ in range(most):
         last = len(heights) - 1

@@ -6,25 +6,27 @@ layer no graph is built: the hook there starts one. Above it only gradients with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from cvkit.explain._graphs import at_least_float, count_positions, fill_from, gradients_of, same_memory, shows
 from cvkit.explain._layers import named_layers, watched
+from cvkit.explain._setup import Forward, LayerCall, Seen, Setup, as_grid, grad_mode
 from cvkit.explain._tree import map_tensors, replace_tensor, take_rows
 from cvkit.explain.capture import kept_and_passed_on, pick_call
-from cvkit.explain.targets import Resolved, Select, TargetLike, resolve_target, select_logits
-from cvkit.explain.tokens import Tokens, infer_tokens
+from cvkit.explain.targets import Resolved, TargetLike, resolve_target, select_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["MANY", "Attribution", "Call", "Forward", "LayerCall", "Setup", "as_grid", "grad_mode"]
+    from cvkit.explain.tokens import Tokens
+
+__all__ = ["MANY", "Call"]
 
 T = TypeVar("T")
 
@@ -33,100 +35,6 @@ _IMAGE_BYTES_PER_PASS = 5 * 2**20  # at the input, on CPUs: more rows only leave
 _MOST_ROWS_PER_PASS = 512
 MANY = 32
 """From how many altered copies on another memory format of the weights is worth its conversion."""
-
-
-@contextmanager
-def grad_mode(enabled: bool) -> Iterator[None]:
-    """Set the grad mode, and restore it whatever hooks inside did to it."""
-    before = torch.is_grad_enabled()
-    torch.set_grad_enabled(enabled)
-    try:
-        yield
-    finally:
-        torch.set_grad_enabled(before)
-
-
-@dataclass(frozen=True)
-class LayerCall:
-    """One call of one layer: its name, which call, and how its output is a grid (None: as it is)."""
-
-    name: str
-    occurrence: int
-    tokens: Tokens | None = None
-
-
-Forward: TypeAlias = Callable[[nn.Module, Any], Any]
-"""Runs a model on inputs."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What stays fixed during one explanation."""
-
-    model: nn.Module
-    forward: Forward
-    layers: Mapping[str, nn.Module] | None  # None: found from the forward
-    autocast: Callable[[], AbstractContextManager[object]]
-    spatial: tuple[int, ...]  # of the inputs
-    layer_count: int = 1  # how many to find
-    select: Select | None = None
-    tokens: Tokens | None = None
-    occurrence: int | None = None
-    chunk: int | None = None
-    differentiable: bool = False
-    progress: bool = False
-    gradient: bool = True  # whether the method takes gradients at layers
-    many: Forward | None = None  # the same forward with weights in channels-last form, for many passes
-
-    def show(self, steps: Iterable[T], total: int) -> Iterable[T]:
-        """Return the steps, with a progress bar if one was asked for."""
-        if not self.progress:
-            return steps
-        from tqdm import tqdm
-
-        return tqdm(steps, total=total, disable=None)
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What a method found: a raw map ``(N, *S)`` per layer; attributions and a completeness gap where it has them."""
-
-    raw: tuple[Tensor, ...]
-    attributions: Tensor | None = None
-    delta: Tensor | None = None
-
-
-def as_grid(output: Tensor, spatial: Sequence[int], tokens: Tokens | None) -> Tokens | None:
-    """Return how a layer's output is a grid: None for ``(N, C, *S)``; raise if it is none."""
-    if tokens is not None:
-        tokens.to_grid(output)  # raises where it does not fit
-        return tokens
-    if output.dim() == len(spatial) + 2:
-        return None
-    if output.dim() == 3 and len(spatial) > 1:
-        inferred = infer_tokens(output.shape[1], spatial)
-        if inferred is not None:
-            return inferred
-    raise ValueError(
-        f"an activation of shape {tuple(output.shape)} is no map of an input with {len(spatial)} spatial axes; for "
-        "token sequences say `tokens=Tokens(grid=(rows, columns), prefix=...)`, for channels-last outputs "
-        "`tokens=Tokens(channels_last=True)`"
-    )
-
-
-def _at_least_float(tensor: Tensor) -> Tensor:
-    """Return half-precision tensors in float32."""
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
-
-
-@dataclass
-class _Seen:
-    """One module call of a discovery pass."""
-
-    name: str
-    occurrence: int
-    output: Tensor
-    version: int
 
 
 @dataclass
@@ -239,7 +147,7 @@ class Call:
 
     def _discover(self) -> None:
         """Forward with a whole graph; take the last calls with several positions and a gradient that is not zero."""
-        seen: list[_Seen] = []
+        seen: list[Seen] = []
         with grad_mode(enabled=True):
             with watched(named_layers(self.setup.model), self._noting(seen)):
                 output = self._run(self._copied_inputs())
@@ -258,16 +166,16 @@ class Call:
         if not self.retain:
             self._gradients = tuple(gradient for _, _, gradient, _ in found)
 
-    def survey(self) -> list[tuple[_Seen, bool]]:
+    def survey(self) -> list[tuple[Seen, bool]]:
         """Return every module call of one forward, with whether the scores have a gradient there that is not zero."""
-        seen: list[_Seen] = []
+        seen: list[Seen] = []
         with grad_mode(enabled=True):
             with watched(named_layers(self.setup.model), self._noting(seen)):
                 output = self._run(self._copied_inputs())
             torch.set_grad_enabled(True)
             self._settle(output)
             outputs = [one.output for one in seen if one.output.requires_grad]
-            found = _gradients_of(self.scores, outputs) if self.scores.requires_grad and outputs else ()
+            found = gradients_of(self.scores, outputs) if self.scores.requires_grad and outputs else ()
         gradients = {id(output): gradient for output, gradient in zip(outputs, found, strict=False)}
         return [
             (one, (gradient := gradients.get(id(one.output))) is not None and bool((gradient != 0).any()))
@@ -275,7 +183,7 @@ class Call:
         ]
 
     @staticmethod
-    def _noting(seen: list[_Seen]) -> Callable[[str, int, Tensor, tuple[Any, ...]], Tensor | None]:
+    def _noting(seen: list[Seen]) -> Callable[[str, int, Tensor, tuple[Any, ...]], Tensor | None]:
         """Return a visit that notes each call, and starts a graph at the first that has none."""
 
         def note(name: str, occurrence: int, output: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -283,12 +191,12 @@ class Call:
             if not torch.is_inference_mode_enabled() and not output.requires_grad:
                 torch.set_grad_enabled(True)
                 output, passed_on = kept_and_passed_on(output, inputs, cut=True)
-            seen.append(_Seen(name, occurrence, output, 0 if output.is_inference() else output._version))
+            seen.append(Seen(name, occurrence, output, 0 if output.is_inference() else output._version))
             return passed_on
 
         return note
 
-    def _fit(self, seen: list[_Seen], logits: Tensor | None) -> list[tuple[LayerCall, Tensor, Tensor, bool]]:
+    def _fit(self, seen: list[Seen], logits: Tensor | None) -> list[tuple[LayerCall, Tensor, Tensor, bool]]:
         """Return (call, output, gradient, overwritten) of the last fitting calls, in the order of the forward."""
         assert self._scores is not None
         if not self._scores.requires_grad:
@@ -297,10 +205,10 @@ class Call:
         positions = 0
         for one in reversed(seen):
             fits, tokens = self._fitness(one.output, logits)
-            if not fits or (grid_size := _positions(one.output, tokens)) <= max(positions, 1):
+            if not fits or (grid_size := count_positions(one.output, tokens)) <= max(positions, 1):
                 continue
-            (gradient,) = _gradients_of(self._scores, (one.output,), retain_graph=True)
-            if gradient is None or not _shows(gradient, tokens):
+            (gradient,) = gradients_of(self._scores, (one.output,), retain_graph=True)
+            if gradient is None or not shows(gradient, tokens):
                 continue
             changed = not one.output.is_inference() and one.output._version != one.version
             found.insert(0, (LayerCall(one.name, one.occurrence, tokens), one.output, gradient, changed))
@@ -319,7 +227,7 @@ class Call:
         """Return whether an output is a grid, and how; the selected output itself does not count."""
         if output.dim() < 3 or output.shape[0] != self.rows or not output.requires_grad:
             return False, None
-        if logits is not None and _same_memory(output, logits):
+        if logits is not None and same_memory(output, logits):
             return False, None
         try:
             return True, as_grid(output, self.setup.spatial, self.setup.tokens)
@@ -352,7 +260,7 @@ class Call:
         """Return tensors in the layers' own form as maps."""
         assert self.calls is not None
         return tuple(
-            _at_least_float(tensor if call.tokens is None else call.tokens.to_grid(tensor))
+            at_least_float(tensor if call.tokens is None else call.tokens.to_grid(tensor))
             for call, tensor in zip(self.calls, tensors, strict=True)
         )
 
@@ -375,7 +283,7 @@ class Call:
         """Return the gradients of summed scores at the layers."""
         found: tuple[Tensor | None, ...] = tuple(None for _ in self._outputs)
         if scores.requires_grad:
-            found = _gradients_of(
+            found = gradients_of(
                 scores,
                 self._outputs,
                 retain_graph=self.retain or self.setup.differentiable,
@@ -393,7 +301,7 @@ class Call:
             scores = again.scores
             found: tuple[Tensor | None, ...] = (None,)
             if scores.requires_grad:
-                found = _gradients_of(scores, again._outputs, retain_graph=True, create_graph=self.setup.differentiable)
+                found = gradients_of(scores, again._outputs, retain_graph=True, create_graph=self.setup.differentiable)
             self._output, self._outputs, self._scores = again._output, again._outputs, scores
         for call, gradient in zip(self.calls or (), found, strict=False):
             if gradient is None:
@@ -405,7 +313,7 @@ class Call:
 
     def gradient_for(self, scores: Tensor, *, create_graph: bool = False) -> tuple[Tensor, ...]:
         """Return the gradients, in the layers' own form, of other scores of the same forward; the graph is kept."""
-        found = _gradients_of(scores, self._outputs, retain_graph=True, create_graph=create_graph)
+        found = gradients_of(scores, self._outputs, retain_graph=True, create_graph=create_graph)
         return tuple(
             torch.zeros_like(output) if gradient is None else gradient
             for output, gradient in zip(self._outputs, found, strict=True)
@@ -540,8 +448,8 @@ class Call:
         if not scores.requires_grad:
             raise ValueError("the scores do not depend on the input through a graph (is the output detached?)")
         create = self.setup.differentiable
-        found = _gradients_of(scores, (image, *more), create_graph=create, retain_graph=self.retain)
-        return _at_least_float(torch.zeros_like(image) if found[0] is None else found[0]), found[1:]
+        found = gradients_of(scores, (image, *more), create_graph=create, retain_graph=self.retain)
+        return at_least_float(torch.zeros_like(image) if found[0] is None else found[0]), found[1:]
 
     def image_gradients(
         self, images: Tensor, rule: AbstractContextManager[object] | None = None
@@ -577,7 +485,7 @@ class Call:
         scores = []
         for start in self.setup.show(range(0, count, block), -(-count // block)):
             stop = min(start + block, count)
-            scores.append(self._restarted(which, A, stop - start, partial(_fill_from, fill, start, stop), forward))
+            scores.append(self._restarted(which, A, stop - start, partial(fill_from, fill, start, stop), forward))
         return torch.cat(scores) if scores else A.new_zeros(0, self.rows)
 
     def _forward_from(self, A: Tensor, count: int) -> Forward | None:
@@ -637,45 +545,3 @@ class Call:
 
         with watched({call.name: named_layers(self.setup.model)[call.name]}, put):
             return self._run(inputs, forward)
-
-
-def _fill_from(fill: Callable[[Tensor, int, int], object], start: int, stop: int, buffer: Tensor) -> None:
-    """Fill the last ``stop - start`` entries of a buffer."""
-    fill(buffer[len(buffer) - (stop - start) :], start, stop)
-
-
-def _gradients_of(
-    scores: Tensor, at: Sequence[Tensor], *, retain_graph: bool = False, create_graph: bool = False
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of the summed scores; None where they do not depend on a tensor."""
-    wanted = [tensor for tensor in at if tensor.requires_grad]
-    if not wanted:
-        return tuple(None for _ in at)
-    found = iter(
-        torch.autograd.grad(
-            scores,
-            wanted,
-            torch.ones_like(scores),
-            retain_graph=retain_graph or create_graph,
-            create_graph=create_graph,
-            allow_unused=True,
-        )
-    )
-    return tuple(next(found) if tensor.requires_grad else None for tensor in at)
-
-
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are the same values in the same memory, whatever their shapes."""
-    return a.numel() == b.numel() and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
-def _positions(output: Tensor, tokens: Tokens | None) -> int:
-    """Return the number of spatial positions of a layer's output."""
-    grid = output if tokens is None else tokens.to_grid(output)
-    return grid.shape[2:].numel()
-
-
-def _shows(gradient: Tensor, tokens: Tokens | None) -> bool:
-    """Whether a gradient is not zero on the grid (prefix tokens alone show nothing)."""
-    grid = gradient if tokens is None else tokens.to_grid(gradient)
-    return grid.numel() == 0 or bool((grid != 0).any())

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cvkit._checks import check_choice, check_instance, check_integer, shown
-from cvkit.explain._call import Attribution, Call, Forward, LayerCall, Setup, grad_mode
+from cvkit.explain._call import Call
 from cvkit.explain._layers import LayerLike, resolve_layers
 from cvkit.explain._maps import FUSIONS, NORMALIZATIONS, Fusion, Normalization, fuse_maps, normalize_maps, per_sample
+from cvkit.explain._setup import Attribution, Forward, LayerCall, Setup, grad_mode
 from cvkit.explain._state import preserved, unwrap
 from cvkit.explain._tree import first_tensor, map_tensors, replace_tensor, take_rows
 from cvkit.explain.methods import resolve_method

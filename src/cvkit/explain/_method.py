@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from cvkit.explain._call import Attribution, Call
+from cvkit.explain._setup import Attribution
 
 if TYPE_CHECKING:
+    from cvkit.explain._call import Call
     from cvkit.explain._maps import Fusion, Normalization
 
 __all__ = [

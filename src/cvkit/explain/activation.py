@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from cvkit._checks import check_choice, check_instance, check_integer, check_interval
 from cvkit.explain import cam
-from cvkit.explain._call import Attribution, Call, grad_mode
 from cvkit.explain._method import ActivationMethod, Method, Traits, draw_normal, noise_generators, value_range
+from cvkit.explain._setup import Attribution, grad_mode
 from cvkit.explain.targets import Comparison, LogitPlusLogProbability, select_logits
+
+if TYPE_CHECKING:
+    from cvkit.explain._call import Call
 
 __all__ = [
     "CAM",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +18,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from cvkit._checks import check_choice, check_instance, check_integer, check_interval
-from cvkit.explain._call import Attribution, Call
 from cvkit.explain._maps import normalize_maps, per_sample, resize_maps
 from cvkit.explain._method import InputMethod, Method, Traits, draw_normal, noise_generators, value_range
+from cvkit.explain._setup import Attribution
 from cvkit.explain.activation import GradCAM
+
+if TYPE_CHECKING:
+    from cvkit.explain._call import Call
 
 __all__ = [
     "Deconvnet",

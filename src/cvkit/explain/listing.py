@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from cvkit._checks import check_instance
-from cvkit.explain._call import Call, Setup, as_grid
+from cvkit.explain._call import Call
 from cvkit.explain._door import image_of, own_inputs, usable_forward
 from cvkit.explain._layers import named_layers
+from cvkit.explain._setup import Setup, as_grid
 from cvkit.explain._state import preserved, unwrap
 from cvkit.explain.targets import Select, TargetLike, select_logits
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from cvkit._checks import check_choice, check_integer, check_interval
 from cvkit.explain import cam
-from cvkit.explain._call import MANY, Attribution, Call
+from cvkit.explain._call import MANY, Call
 from cvkit.explain._maps import resize_maps
 from cvkit.explain._method import Method, Traits, draw_normal, noise_generators
+from cvkit.explain._setup import Attribution
 from cvkit.explain.targets import Probability, select_logits
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ __all__ = [
     "wasserstein_generator_loss",
 ]
 
+
 def _softplus(logits: torch.Tensor) -> torch.Tensor:
     # log(1 + exp(x)) to the last digit; torch's own softplus becomes the identity above 20.
     return -F.logsigmoid(-logits)

@@ -45,6 +45,13 @@ def gan_step(recipe: Preset, *, classes: int) -> Callable[[State, Batch], dict[s
         ``(state, batch) -> metrics`` for `cvkit.training.train`. The state holds the modules and optimisers
         ``generator`` and ``discriminator`` and the average ``generator``; a batch holds uint8 ``images`` (B, C, H, W)
         and int64 ``labels`` (B,).
+
+    Examples
+    --------
+    >>> from cvkit.gan import gan_step, preset
+    >>> step = gan_step(preset("sketch28", r1=0.5), classes=9)
+    >>> callable(step)
+    True
     """
 
     def step(state: State, batch: Batch) -> dict[str, torch.Tensor]:

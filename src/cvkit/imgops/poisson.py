@@ -89,7 +89,7 @@ def poisson_blend(
     Notes
     -----
     Results differ from OpenCV's by less than a level, as that cuts digits off and this rounds; grey is not rounded
-    before its gradients are taken. OpenCV's mixed mode compares other quantities than [1]_, which this follows.
+    before its gradients are taken. OpenCV's mixed mode compares other quantities than the paper, which this follows.
 
     Examples
     --------

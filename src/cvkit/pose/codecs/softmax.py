@@ -53,7 +53,7 @@ class SoftmaxCodec:
     References
     ----------
     .. [1] A. Nibali et al., "Numerical Coordinate Regression with Convolutional Neural Networks", arXiv:1801.07372,
-    section 4.1.
+       section 4.1.
 
     Examples
     --------

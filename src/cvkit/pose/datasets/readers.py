@@ -32,7 +32,7 @@ _LARGEST = 256 * 2**20  # bytes of one label file
 
 
 def read_landmarks(folder: StrPath, *, skeleton: Skeleton | None = None) -> LandmarkData:
-    """Read a folder of pictures with landmarks, whatever the common form of its labels.
+    r"""Read a folder of pictures with landmarks, whatever the common form of its labels.
 
     Parameters
     ----------
@@ -57,6 +57,20 @@ def read_landmarks(folder: StrPath, *, skeleton: Skeleton | None = None) -> Land
     read_deeplabcut : DeepLabCut's three header rows.
     read_coco : COCO json.
     read_pts : A ``.pts`` file a picture.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.io import save_image
+    >>> from cvkit.pose import read_landmarks
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_image(np.zeros((12, 16, 3), np.uint8), Path(folder, "a.png"))
+    ...     _ = Path(folder, "labels.csv").write_text("name,x0,y0,x1,y1\na.png,1,2,3,4\n")
+    ...     data = read_landmarks(folder)
+    >>> data.keypoints[0].tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     path = Path(folder)
     if path.is_file():
@@ -212,7 +226,7 @@ def _guess(joints: int, name: str = "points") -> Skeleton:
 
 
 def read_deeplabcut(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleton | None = None) -> LandmarkData:
-    """Read DeepLabCut's ``CollectedData.csv``: rows of scorer, body parts and coordinates, then one row a picture.
+    r"""Read DeepLabCut's ``CollectedData.csv``: rows of scorer, body parts and coordinates, then one row a picture.
 
     Parameters
     ----------
@@ -232,6 +246,21 @@ def read_deeplabcut(path: StrPath, *, images: StrPath | None = None, skeleton: S
     ------
     DataError
         If the file is missing or damaged, or a picture is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.io import save_image
+    >>> from cvkit.pose import read_deeplabcut
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_image(np.zeros((12, 16, 3), np.uint8), Path(folder, "a.png"))
+    ...     rows = ["scorer,me,me,me,me", "bodyparts,head,head,tail,tail", "coords,x,y,x,y", "a.png,1,2,3,4"]
+    ...     _ = Path(folder, "labels.csv").write_text("\n".join(rows))
+    ...     data = read_deeplabcut(Path(folder, "labels.csv"))
+    >>> data.keypoints[0].tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     path = Path(path)
     rows = _rows(path)
@@ -295,6 +324,27 @@ def read_coco(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleto
     ------
     DataError
         If the file is missing or damaged, or a picture is missing.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.io import save_image
+    >>> from cvkit.pose import read_coco
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_image(np.zeros((12, 16, 3), np.uint8), Path(folder, "a.png"))
+    ...     document = {
+    ...         "images": [{"id": 1, "file_name": "a.png"}],
+    ...         "categories": [{"id": 1, "name": "thing", "keypoints": ["head", "tail"], "skeleton": [[1, 2]]}],
+    ...         "annotations": [
+    ...             {"image_id": 1, "category_id": 1, "keypoints": [1, 2, 2, 3, 4, 1], "bbox": [0, 0, 8, 8]}
+    ...         ],
+    ...     }
+    ...     _ = Path(folder, "labels.json").write_text(json.dumps(document))
+    ...     data = read_coco(Path(folder, "labels.json"))
+    >>> data.keypoints[0].tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     path = Path(path)
     with _Opened(path) as lines:
@@ -358,7 +408,7 @@ def _corners(boxes: Sequence[NDArray[np.float64] | None], keypoints: NDArray[np.
 
 
 def read_pts(folder: StrPath, *, skeleton: Skeleton | None = None) -> LandmarkData:
-    """Read a folder of pictures with a ``.pts`` file each, as 300W and its relatives have them.
+    r"""Read a folder of pictures with a ``.pts`` file each, as 300W and its relatives have them.
 
     Parameters
     ----------
@@ -378,6 +428,20 @@ def read_pts(folder: StrPath, *, skeleton: Skeleton | None = None) -> LandmarkDa
     ------
     DataError
         If there are none, or one is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cvkit.io import save_image
+    >>> from cvkit.pose import read_pts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_image(np.zeros((12, 16, 3), np.uint8), Path(folder, "a.png"))
+    ...     _ = Path(folder, "a.pts").write_text("version: 1\nn_points: 2\n{\n2 3\n4 5\n}\n")
+    ...     data = read_pts(folder)
+    >>> data.keypoints[0].tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     root = Path(folder)
     files = sorted(root.glob("*.pts"))

@@ -159,8 +159,8 @@ def _walk(file: io.BytesIO, label: str) -> list[object]:
     """Return the items of the object array that the opcodes describe."""
     machine = _Machine()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # strange escapes in a text, which is then refused
+        # Strange escapes in a text warn before the text is refused.
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             for opcode, argument, position in pickletools.genops(file):
                 try:
                     if opcode.name == "STOP":
