@@ -28,7 +28,7 @@ from cvkit.gan.losses import (
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
-from cvkit.gan.metrics import Evaluation, evaluate
+from cvkit.gan.metrics.report import Evaluation, evaluate
 from cvkit.gan.monitor import diagnose, within_class_spread
 from cvkit.gan.nets import Discriminator, Generator
 from cvkit.gan.penalties import gradient_penalty, r1_penalty, r2_penalty, smoothness_penalty

@@ -12,13 +12,12 @@ from cvkit.gan.metrics.neighbours import (
     memorization,
     precision_recall,
 )
-from cvkit.gan.metrics.report import Evaluation, Measures, evaluate
+from cvkit.gan.metrics.report import Measures
 from cvkit.gan.metrics.sketch import InkStatistics, ink_statistics, spread, wasserstein
 
 __all__ = [
     "ClassAccuracy",
     "DensityCoverage",
-    "Evaluation",
     "InkStatistics",
     "KernelDistance",
     "Measures",
@@ -26,7 +25,6 @@ __all__ = [
     "PrecisionRecall",
     "classification_accuracy",
     "density_coverage",
-    "evaluate",
     "frechet_distance",
     "ink_statistics",
     "kernel_distance",
