@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["part"]
 
 TRAIN, TEST, STEPS = 1200, 200, 260  # generated stick figures
-SHOWN, SIDE = 12, 128
+SHOWN, SIDE = 12, 176
+LABELS = {
+    "pck": "PCK",
+    "pck_mean_places": "PCK of the mean places",
+    "mean_error_px": "mean error in pixels",
+    "nme_box": "mean error by the root of the box's area",
+}
 WITHOUT_END = 10_000_000  # steps, where a budget of seconds ends the training
 THRESHOLD = 0.1
 TEXT = (
@@ -69,7 +75,7 @@ def part(landmarks: LandmarkData | None, budget: float | None, seed: int, scratc
             **measured,
         },
         pictures=[picture(photos, found.keypoints, test.skeleton)],
-        facts=[(name.replace("_", " "), f"{value:.3f}") for name, value in measured.items()],
+        facts=[(label, f"{measured[key]:.3f}") for key, label in LABELS.items()],
         curves={"training loss": ([row["step"] for row in run.history], [row["loss"] for row in run.history])},
         curves_caption="Training loss of the hourglass",
         folders={"pose-run": run.directory},

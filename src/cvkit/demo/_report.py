@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
+WIDTH = 720  # of one picture of the overview, in pixels
 INTRODUCTION = (
     "cvkit does four jobs: it explains where a model looks, takes images apart by their histogram and blends them"
     " back, finds landmarks, and generates sketches from labels. Each part below did its job on the spot. The "
@@ -66,18 +68,35 @@ def _fill(folder: Path, parts: Sequence[Part]) -> list[str]:
 
 
 def _overview(parts: Sequence[Part]) -> PILImage:
-    """Return the last picture of each part on one sheet of two columns."""
-    width = 720
+    """Return the last picture of each part, under its title, in two columns of about one height."""
     cells = []
     for part in parts:
         if part.pictures:
             image = part.pictures[-1].image.convert("RGB")
-            cells.append(
-                image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
-            )
-    return contact_sheet(
-        cells, columns=2, gap=10, labels=[part.title for part in parts if part.pictures], text_size=18.0
+            image = image.resize((WIDTH, max(1, round(image.height * WIDTH / image.width))), Image.Resampling.LANCZOS)
+            cells.append(contact_sheet([image], column_labels=[part.title], gap=8, text_size=20.0))
+    sides = min(
+        product((0, 1), repeat=len(cells)),
+        key=lambda sides: max(sum(c.height for c, s in zip(cells, sides, strict=True) if s == k) for k in (0, 1)),
     )
+    columns = [[cell for cell, side in zip(cells, sides, strict=True) if side == k] for k in (0, 1)]
+    sheets = [_stack(column) for column in columns if column]
+    canvas = Image.new("RGB", (sum(sheet.width for sheet in sheets), max(sheet.height for sheet in sheets)), "white")
+    left = 0
+    for sheet in sheets:
+        canvas.paste(sheet, (left, 0))
+        left += sheet.width
+    return canvas
+
+
+def _stack(pictures: Sequence[PILImage]) -> PILImage:
+    """Return pictures below each other."""
+    sheet = Image.new("RGB", (max(one.width for one in pictures), sum(one.height for one in pictures)), "white")
+    top = 0
+    for one in pictures:
+        sheet.paste(one, (0, top))
+        top += one.height
+    return sheet
 
 
 def _page(parts: Sequence[Part]) -> str:
