@@ -242,7 +242,7 @@ def pchip_slopes(x: Array, y: Array) -> Array:
     left, right = secant[:-1], secant[1:]
     same = left * right > 0
     w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slopes[1:-1] = np.where(same, (w1 + w2) / (w1 / left + w2 / right), 0.0)
     slopes[0] = _end_slope(h[0], h[1], secant[0], secant[1])
     slopes[-1] = _end_slope(h[-1], h[-2], secant[-1], secant[-2])
