@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -148,6 +150,32 @@ def test_snapped_shares_give_the_same_results_and_stay_clear_of_halves(t):
     on_half = gap < 1e-9
     assert (gap[~on_half] > 1 / 1100).all()
     assert abs(share - t) <= 1 / 510
+
+
+@given(st.floats(0, 1) | st.fractions(0, 1, max_denominator=510).map(float))
+def test_both_kernels_of_mixing_are_exactly_rounded_halves_up(t):
+    backdrop, source = (x.reshape(-1) for x in ALL)
+    share = Fraction(t).limit_denominator(510)
+    share = share if abs(share - Fraction(t)) < Fraction(1, 1 << 41) else Fraction(t)
+    difference = np.arange(-255, 256)
+    steps = np.array([int((int(d) * share + Fraction(1, 2)) // 1) for d in difference])
+    exact = backdrop + steps[source.astype(int) - backdrop + 255]
+    out = np.empty(backdrop.size, np.uint8)
+    kernels._mix_floats(t)(backdrop, source, out)
+    assert np.array_equal(out, exact)
+    fraction = kernels.small_fraction(t)
+    if fraction is not None:
+        kernels._mix_words(*fraction)(backdrop, source, out)
+        assert np.array_equal(out, exact)
+
+
+def test_most_shares_are_small_fractions():
+    assert [kernels.small_fraction(k / 100) is not None for k in range(101)] == [True] * 101
+    assert kernels.small_fraction(0.3) == (3, 10)
+    assert kernels.small_fraction(1 / 3) == (1, 3)
+    assert kernels.small_fraction(0.501) == (128, 255)
+    assert kernels.small_fraction(37 / 257) is None
+    assert np.mean([kernels.small_fraction(t) is None for t in np.random.default_rng(0).random(2000)]) < 0.4
 
 
 # Pillow's rule

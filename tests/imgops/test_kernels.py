@@ -154,3 +154,16 @@ def test_in_parts_hands_errors_on():
     for threads in (1, 2):
         with pytest.raises(RuntimeError, match="inside"):
             _kernels.in_parts(work, 10, threads)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("colors", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (7, 5), (1, 13), (701, 501)])
+def test_bytes_of_interleaved_channels_are_counted_in_words(channels, colors, size):
+    pixels = view(4, (2, channels, *size), "interleaved")[:, :colors]
+    assert (_kernels.count_bytes(pixels) == plain_counts(pixels, None)).all()
+    flat, step = _kernels._interleaved(pixels[0])
+    if flat is not None:
+        # Nothing is read that does not belong to the view.
+        assert step == channels
+        assert flat[-1:].ctypes.data == pixels[0, -1:, -1:, -1:].ctypes.data

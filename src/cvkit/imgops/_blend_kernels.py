@@ -30,13 +30,14 @@ __all__ = [
     "over_pillow",
     "over_words",
     "paired",
+    "small_fraction",
     "snapped_share",
 ]
 
-_CHUNK = 1 << 16  # elements of 16 bit handled at once
+_CHUNK = 1 << 18  # elements of 16 bit handled at once
 _BYTES = 1 << 19  # elements of 8 bit handled at once
-_FLOATS = 1 << 15  # elements of float32 handled at once
-_WORDS = 1 << 13  # pixels of 32 bit handled at once
+_FLOATS = 1 << 16  # elements of float32 handled at once
+_WORDS = 1 << 15  # pixels of 32 bit handled at once
 _LANES = np.uint32(0x00FF00FF)
 _OPAQUE = np.uint32(0xFF000000)
 
@@ -152,7 +153,32 @@ _DIRECT: dict[str, Callable[[Array, Array, Array], None]] = {
 
 
 def mix_bytes(t: float) -> Callable[[Array, Array, Array], None]:
-    """Return the kernel of (1 - t) b + t s."""
+    """Return the kernel of (1 - t) b + t s: in whole numbers of 16 bit where a fraction serves, else in float32."""
+    fraction = small_fraction(t)
+    return _mix_floats(t) if fraction is None else _mix_words(*fraction)
+
+
+def _mix_words(m: int, whole: int) -> Callable[[Array, Array, Array], None]:
+    """Return the kernel of ((whole - m) b + m s + whole / 2) // whole, which never leaves 16 bit up to whole = 256."""
+    half = whole // 2
+
+    def mix(b: Array, s: Array, out: Array) -> None:
+        first, second = np.empty((2, min(_CHUNK, len(out))), np.uint16)
+        for part in _parts(len(out), _CHUNK):
+            f, g = first[: len(out[part])], second[: len(out[part])]
+            np.copyto(f, b[part])
+            np.copyto(g, s[part])
+            f *= whole - m
+            g *= m
+            f += g
+            f += half
+            f //= whole
+            np.copyto(out[part], f, casting="unsafe")
+
+    return mix
+
+
+def _mix_floats(t: float) -> Callable[[Array, Array, Array], None]:
     share = np.float32(snapped_share(t))
     rest = np.float32(1.0) - share
     # Results other than halves are 1e-3 away from one at the snapped share, float32 errs by 5e-5 at most.
@@ -171,20 +197,37 @@ def mix_bytes(t: float) -> Callable[[Array, Array, Array], None]:
     return mix
 
 
-def snapped_share(t: float) -> float:
-    """Return the share in the middle of all those that give the same rounded results for all pairs of bytes.
+def small_fraction(t: float) -> tuple[int, int] | None:
+    """Return the simplest m / n with n up to 256 that gives the same rounded results as `t` for all pairs of bytes."""
+    low, high = _same_results(t)
+    whole = np.arange(1, 257)
+    found = np.rint(whole * (t if low == high else (low + high) / 2.0))
+    shares = found / whole
+    fits = np.abs(shares - t) < 2.0**-40 if low == high else (shares > low + 2.0**-40) & (shares < high - 2.0**-40)
+    first = int(np.argmax(fits))
+    return (int(found[first]), int(whole[first])) if fits[first] else None
 
-    The results change where ``d t`` is a half for a difference d of two bytes, at odd multiples of 1 / 2d; `t`
-    itself is returned where it is one of these.
+
+def snapped_share(t: float) -> float:
+    """Return the share in the middle of all those that give the same rounded results for all pairs of bytes."""
+    low, high = _same_results(t)
+    return t if low == high else (low + high) / 2.0
+
+
+def _same_results(t: float) -> tuple[float, float]:
+    """Return the ends of the open interval of shares that give the same rounded results for all pairs of bytes.
+
+    The results change where ``d t`` is a half for a difference d of two bytes, at odd multiples of 1 / 2d; both ends
+    are `t` itself where it is one of these.
     """
     d = np.arange(1, 256)
     steps = np.floor(d * t - 0.5 + 2.0**-35)  # of the last half at or below
     low = (2.0 * steps + 1.0) / (2.0 * d)
     high = (2.0 * steps + 3.0) / (2.0 * d)
     nearest = float(low.max())
-    if abs(nearest - t) < 2.0**-40:
-        return nearest
-    return (max(nearest, 0.0) + min(float(high.min()), 1.0)) / 2.0 if 0.0 < t < 1.0 else t
+    if abs(nearest - t) < 2.0**-40 or not 0.0 < t < 1.0:
+        return t, t
+    return max(nearest, 0.0), min(float(high.min()), 1.0)
 
 
 def _divide(p: Array, out: Array) -> None:

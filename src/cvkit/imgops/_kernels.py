@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["count_bytes", "count_tiles", "count_words", "in_parts", "map_levels", "memory_order"]
 
-_CHUNK = 1 << 15  # elements handled at once: 16-bit buffers of this length stay in the second-level cache
+_CHUNK = 1 << 17  # elements handled at once: 16-bit buffers of this length stay in the second-level cache
 _STRETCH = 1 << 20  # bytes handed to Pillow at once
+_WORDS = 1 << 18  # words of four bytes copied to a place of their own before they are counted
 _SMALL = 1 << 16  # bytes below which building tables of pairs costs more than it saves
 
 
@@ -67,10 +68,54 @@ def count_bytes(pixels: Array, mask: Array | None = None) -> Array:
     counts = np.zeros((*pixels.shape[:2], 256), np.int64)
     if pixels.size == 0:
         return counts
-    count = _count_flat if _pillow_counts() else _bincount_bytes
-    for n, c in np.ndindex(*pixels.shape[:2]):
-        chosen = None if mask is None else mask[n % len(mask), 0]
-        counts[n, c] = _count_plane(pixels[n, c], chosen, count)
+    quick = _pillow_counts()
+    count = _count_flat if quick else _bincount_bytes
+    for n in range(pixels.shape[0]):
+        flat, step = _interleaved(pixels[n]) if quick and mask is None else (None, 0)
+        if flat is not None:
+            counts[n] = _count_interleaved(flat, step)[: pixels.shape[1]]
+            continue
+        for c in range(pixels.shape[1]):
+            chosen = None if mask is None else mask[n % len(mask), 0]
+            counts[n, c] = _count_plane(pixels[n, c], chosen, count)
+    return counts
+
+
+def _interleaved(planes: Array) -> tuple[Array | None, int]:
+    """Return the bytes between the first and the last value of planes (C, H, W), and the channels that alternate there.
+
+    None unless whole pixels of two to four bytes lie one after another; the planes may leave their last channel out.
+    """
+    channels, height, width = planes.shape
+    step = planes.strides[2] if width > 1 else 0
+    if channels < 2 or not channels <= step <= 4 or planes.strides != (1, step * width, step):
+        return None, 0
+    size = (height * width - 1) * step + channels  # what follows the last colour may not be ours to read
+    return np.lib.stride_tricks.as_strided(planes, (size,), (1,), writeable=False), step
+
+
+def _count_interleaved(flat: Array, channels: int) -> Array:
+    """Count the bytes of two to four channels that alternate: (channels, 256).
+
+    Pillow counts four bands at once faster than one. With three channels the pattern repeats after three words of
+    four bytes, so every third word goes together; that costs half of what picking the channels would.
+    """
+    period = 3 if channels == 3 else 1
+    words = flat[: flat.size // (4 * period) * 4 * period].view(np.uint32).reshape(-1, period)
+    bands = np.zeros((period, 4, 256), np.int64)
+    room = np.empty((period, min(_WORDS, len(words))), np.uint32)
+    for start in range(0, len(words), _WORDS if period > 1 else _STRETCH):
+        part = words[start : start + (_WORDS if period > 1 else _STRETCH)]
+        if period > 1:
+            np.copyto(room[:, : len(part)], part.T)
+        for i in range(period):
+            one = room[i, : len(part)] if period > 1 else part[:, 0]
+            bands[i] += np.array(_mapped("RGBA", one, (len(part), 1)).histogram(), np.int64).reshape(4, 256)
+    counts = np.zeros((channels, 256), np.int64)
+    for place, band in enumerate(bands.reshape(-1, 256)):
+        counts[place % channels] += band
+    rest = flat[words.size * 4 :]
+    np.add.at(counts, (np.arange(rest.size) % channels, rest), 1)
     return counts
 
 

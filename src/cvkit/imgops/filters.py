@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["feather", "gaussian_blur", "resize"]
 
+WIDE = frozenset({"uint16", "int16", "int32", "float64"})  # dtypes that need float64 on the way
+
 
 def gaussian_blur(
     image: ImageT,
@@ -219,9 +221,12 @@ def _smooth_bytes(opened: Unpacked, vertical: float, horizontal: float, truncate
             padded[..., radius + width :] = inner[..., across.index[radius + width :]]
             smooth = windows @ level
             smooth += 0.5  # the weights sum to 1, so nothing leaves [0, 255.5)
-            whole = smooth.astype(np.uint8).reshape(blocks, channels, len(upright), block).transpose(2, 0, 3, 1)
+            # A block's row is one item of so many bytes: turning these round is cheap, single bytes are not.
+            items = smooth.astype(np.uint8).view(f"V{block}").reshape(blocks, channels, len(upright))
+            planes = np.ascontiguousarray(items.transpose(1, 2, 0)).view(np.uint8)
             part = out[n, top : top + down.stride]
-            part[...] = whole.reshape(len(upright), blocks * block, channels)[: len(part), :width]
+            for c in range(channels):
+                part[..., c] = planes[c, : len(part), :width]
     return out.transpose(0, 3, 1, 2)
 
 
@@ -231,8 +236,7 @@ def to_planes(opened: Unpacked) -> Values:
     if is_tensor(pixels):
         planes: Values = working(pixels)
     else:
-        wide = opened.dtype in {"uint16", "int16", "int32", "float64"}
-        planes = np.ascontiguousarray(pixels, np.float64 if wide else np.float32)
+        planes = np.ascontiguousarray(pixels, np.float64 if opened.dtype in WIDE else np.float32)
     if not opened.alpha:
         return planes
     alpha = _unit_alpha(opened, planes)

@@ -8,6 +8,7 @@ References
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,14 @@ import numpy as np
 
 from cvkit._checks import check_integer, shown
 from cvkit.imgops._bands import along_columns, along_rows, down_plan, up_plan
-from cvkit.imgops._kinds import check_same_kind, is_tensor, mask_scale, unpack, unpack_mask
+from cvkit.imgops._kinds import Unpacked, check_same_kind, is_tensor, mask_scale, unpack, unpack_mask, working
 from cvkit.imgops._pixels import Values, namespace
-from cvkit.imgops.filters import from_planes, to_planes
+from cvkit.imgops.filters import WIDE, from_planes, to_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cvkit._types import ArrayLike, Image, ImageT
+    from cvkit._types import Array, ArrayLike, Image, ImageT
 
 __all__ = ["collapse_pyramid", "laplacian_pyramid", "pyramid_blend"]
 
@@ -88,16 +89,33 @@ def pyramid_blend(
     height, width = one.size
     most = max(min(height, width) // 4, 1).bit_length() - 1
     levels = most if levels is None else check_integer("levels", levels, minimum=0, maximum=30)
-    ground = to_planes(two)
-    difference = to_planes(one) - ground
     weights: Any = unpack_mask(mask, one)
     scale = mask_scale(weights)
-    weights = weights.to(ground.dtype) if is_tensor(weights) else np.ascontiguousarray(weights, ground.dtype)
-    xp = namespace(ground)
-    weights = xp.clip(weights / scale, 0.0, 1.0)
     if 0 in {height, width}:
-        return two.pack(from_planes(two, ground + 0.0))  # type: ignore[return-value]
-    return two.pack(from_planes(two, ground + _mixed(difference, weights, levels)))  # type: ignore[return-value]
+        return two.pack(from_planes(two, to_planes(two) + 0.0))  # type: ignore[return-value]
+    tensor = is_tensor(one.pixels)
+    kind: Any = working(two.pixels).dtype if tensor else np.float64 if one.dtype in WIDE else np.float32
+    weights = weights.to(kind) if is_tensor(weights) else np.ascontiguousarray(weights, kind)
+    shares = [namespace(weights).clip(weights / scale, 0.0, 1.0)]
+    for _ in range(levels):
+        shares.append(halved(shares[-1]))
+    if tensor or one.alpha:
+        ground = to_planes(two)
+        return two.pack(from_planes(two, ground + _mixed(to_planes(one) - ground, shares)))  # type: ignore[return-value]
+    return two.pack(_mixed_by_plane(one, two, shares))  # type: ignore[return-value]
+
+
+def _mixed_by_plane(one: Unpacked, two: Unpacked, shares: list[Values]) -> Array:
+    """Blend opaque arrays one plane after another, which takes a third of the memory."""
+    pixels: Any = two.pixels
+    out: Array = np.empty_like(pixels)
+    for n in range(len(pixels)):
+        own = [share[n % len(share)] for share in shares]
+        for c in range(pixels.shape[1]):
+            above, below = (replace(x, pixels=x.pixels[n : n + 1, c : c + 1], colors=1) for x in (one, two))
+            ground = to_planes(below)
+            out[n, c] = from_planes(two, ground + _mixed(to_planes(above) - ground, own))[0, 0]
+    return out
 
 
 def laplacian_pyramid(image: ArrayLike, levels: int) -> list[ArrayLike]:
@@ -198,15 +216,15 @@ def doubled(planes: Values, size: tuple[int, int]) -> Values:
     return along_columns(along_rows(planes, up_plan(width, size[1])), up_plan(height, size[0]))
 
 
-def _mixed(difference: Values, weights: Values, levels: int) -> Values:
+def _mixed(difference: Values, shares: Sequence[Values]) -> Values:
     """Return the collapsed pyramid of a difference whose bands are weighted by those of a mask."""
-    if levels == 0:
-        return difference * weights
+    if len(shares) == 1:
+        return difference * shares[0]
     coarse = halved(difference)
     size = difference.shape[-2:]
-    below = _mixed(coarse, halved(weights), levels - 1)
     # L m + up(below), where L = difference - up(coarse)
-    return (difference - doubled(coarse, size)) * weights + doubled(below, size)
+    band = (difference - doubled(coarse, size)) * shares[0]
+    return band + doubled(_mixed(coarse, shares[1:]), size)
 
 
 def _check_planes(name: str, planes: ArrayLike) -> ArrayLike:
