@@ -45,20 +45,25 @@ def measure(
     peers: Mapping[str, Callable[[], object]],
     *,
     rounds: int = 9,
+    calls: int = 1,
     goals: Mapping[str, float] | None = None,
     note: str = "",
 ) -> list[Row]:
-    """Time `ours` and every peer in turn, `rounds` times after a warm-up, and return a row a peer."""
-    calls = {"": ours, **peers}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
+    """Time `ours` and every peer in turn, `rounds` times after a warm-up, and return a row a peer.
+
+    For jobs of less than a millisecond, each time is the mean of so many `calls` on end.
+    """
+    jobs = {"": ours, **peers}
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for job_call in jobs.values():
+        job_call()
     for _ in range(rounds):
-        for name, call in calls.items():
+        for name, job_call in jobs.items():
             gc.collect()
             start = time.perf_counter()
-            call()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            for _ in range(calls):
+                job_call()
+            times[name].append((time.perf_counter() - start) * 1e3 / calls)
     own = statistics.median(times[""])
     rows = []
     for name in peers:

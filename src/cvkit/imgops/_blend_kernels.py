@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache, lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 18  # elements of 16 bit handled at once
-_BYTES = 1 << 19  # elements of 8 bit handled at once
+_BYTES = 1 << 20  # elements of 8 bit handled at once
 _FLOATS = 1 << 16  # elements of float32 handled at once
 _WORDS = 1 << 15  # pixels of 32 bit handled at once
 _LANES = np.uint32(0x00FF00FF)
@@ -418,14 +419,17 @@ def over_pillow(below: Array, above: Array) -> Array:
     ground = np.ascontiguousarray(below.transpose(0, 2, 3, 1))
     layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(0, 2, 3, 1))
     result = np.empty_like(ground)
-    size = (below.shape[3], below.shape[2])
-    for n in range(len(ground)):
-        pictures = [PILModule.frombuffer(mode, size, x[n], "raw", mode, 0, 1) for x in (ground, layer)]
+    # A stretch of rows at a time, so that Pillow's result is still in the cache when it is copied.
+    rows = max(1, _BYTES // max(ground.shape[2] * len(mode), 1))
+    for n, top in product(range(len(ground)), range(0, ground.shape[1], rows)):
+        part = slice(top, top + rows)
+        size = (ground.shape[2], len(ground[n, part]))
+        pictures = [PILModule.frombuffer(mode, size, x[n, part], "raw", mode, 0, 1) for x in (ground, layer)]
         merged = PILModule.alpha_composite(*pictures)
         if mode == "RGBA" and _pillow_writes():
-            _write(merged, result[n])
+            _write(merged, result[n, part])
         else:
-            result[n] = np.asarray(merged)
+            result[n, part] = np.asarray(merged)
     return result.transpose(0, 3, 1, 2)
 
 

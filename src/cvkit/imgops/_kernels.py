@@ -24,6 +24,7 @@ __all__ = ["count_bytes", "count_tiles", "count_words", "in_parts", "map_levels"
 
 _CHUNK = 1 << 17  # elements handled at once: 16-bit buffers of this length stay in the second-level cache
 _STRETCH = 1 << 20  # bytes handed to Pillow at once
+_PIXELS = 1 << 15  # pixels mapped through four tables at once, of which each needs 40 bytes
 _WORDS = 1 << 18  # words of four bytes copied to a place of their own before they are counted
 _SMALL = 1 << 16  # bytes below which building tables of pairs costs more than it saves
 
@@ -164,7 +165,8 @@ def count_tiles(plane: Array, tile: tuple[int, int]) -> Array:
         # One count of all values together: below a million pixels, calls for each tile cost more than they save.
         parts = plane.reshape(plane.shape[0] // height, height, -1, width)
         tiles = parts.shape[0] * parts.shape[2]
-        index = (np.arange(tiles) << 8).reshape(parts.shape[0], 1, -1, 1) + parts
+        kind: Any = np.uint16 if tiles <= 256 else np.int64
+        index = (np.arange(tiles, dtype=kind) << 8).reshape(parts.shape[0], 1, -1, 1) + parts
         return np.bincount(index.reshape(-1), minlength=tiles << 8).reshape(tiles, 256)
     counts = [
         _mapped("L", np.ascontiguousarray(plane[top : top + height, left : left + width]), (width, height)).histogram()
@@ -457,7 +459,7 @@ def interpolate_tiles(
     floats = tables.astype(np.float32)
     sideways = np.stack([back, back, across, across], 1).reshape(-1)
     result = np.empty((height, width), dtype)
-    rows = max(1, _CHUNK // max(width, 1))
+    rows = max(1, _PIXELS // max(width, 1))
 
     def work(first: int, last: int) -> None:
         gathered = np.empty((rows, width), np.complex128)
