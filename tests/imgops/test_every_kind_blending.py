@@ -133,3 +133,25 @@ def test_things_that_are_no_images_are_refused(name):
     for wrong in ([[1, 2], [3, 4]], "cat.png", None, np.zeros((2, 3), complex), np.zeros((2, 2, 2, 3)), np.zeros(5)):
         with pytest.raises((TypeError, ValueError), match="must"):
             call(name, wrong)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "linear_to_srgb", "luma", "feather", "overlay"])
+def test_gradcheck(name):
+    functions = {
+        **FUNCTIONS,
+        "linear_to_srgb": imgops.linear_to_srgb,
+        "luma": imgops.luma,
+        "feather": lambda a: imgops.feather(a[:1], 2.0, inside=True),
+        "overlay": lambda a: imgops.overlay(a, a[0], fade=True),
+    }
+    # Distinct values, for soft light and the pairs' kinks, at least 1e-3 away from 0.25, 0.5 and each other.
+    order = np.random.default_rng(4).permutation(3 * 6 * 7)
+    image = torch.from_numpy(order.reshape(3, 6, 7) * 0.0071 + 0.0531).requires_grad_()
+    other = torch.from_numpy(order[::-1].copy().reshape(3, 6, 7) * 0.0071 + 0.0553)
+
+    def both(x):
+        return FUNCTIONS[name](x, other) if name in PAIRS else functions[name](x)
+
+    result = both(image)
+    assert result.requires_grad
+    assert torch.autograd.gradcheck(both, (image,), eps=1e-6, atol=1e-5)
