@@ -23,10 +23,13 @@ elif not os.environ.get("CI"):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Keep torch on one thread: sums differ in the last bits between thread counts."""
+def _repeatable_torch() -> None:
+    """Seed torch for each test, whatever ran before it, and keep it on one thread (sums differ in their last bits)."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 1:
+    if torch is None:
+        return
+    torch.manual_seed(0)
+    if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
 
 
