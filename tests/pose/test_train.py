@@ -1,5 +1,10 @@
+import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +233,32 @@ def test_two_hundred_steps_in_bfloat16_stay_finite(tmp_path):
     run = fit(data, tmp_path, steps=200, precision="bfloat16", log_every=50)
     assert all(math.isfinite(row["loss"]) for row in run.history)
     assert run.history[-1]["loss"] < run.history[0]["loss"]
+
+
+def launch_worker(out, cuts, processes):
+    """Run fit_worker.py, under torchrun on loopback for several processes."""
+    launcher = (
+        [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    )
+    command = [sys.executable, *launcher, str(Path(__file__).with_name("fit_worker.py")), str(out), *map(str, cuts)]
+    out.mkdir()
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, timeout=240)
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_equal_one_with_the_whole(tmp_path):
+    # The halves hold different numbers of labels: means over labels have to be those of the whole batch.
+    for name, cuts, processes in (("one", [6], 1), ("two", [6], 2), ("cut", [2, 5, 6], 2)):
+        launch_worker(tmp_path / name, cuts, processes)
+    for codec in ("gaussian", "udp", "integral", "softmax"):
+        one, two, cut = (
+            training.read_tensors(tmp_path / name / codec, "modules.network") for name in ("one", "two", "cut")
+        )
+        for key in one:
+            torch.testing.assert_close(two[key], one[key], rtol=1e-6, atol=1e-6)
+            assert torch.equal(cut[key], two[key])
+    rows = [json.loads((tmp_path / name / "rank-0.json").read_text()) for name in ("one", "two")]
+    assert [row["processes"] for row in rows] == [1, 2]
+    for ours, theirs in zip(rows[0]["history"], rows[1]["history"], strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)

@@ -217,7 +217,9 @@ def fit(
             model = _default_model(codec.channels(len(data.skeleton)), codec.input_size).to(world.device)
         check_instance("model", model, nn.Module, "a torch module")
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
         average = training.Average(model) if recipe.half_life else None
         network = model if average is None else average.module
         state = training.State(
@@ -321,7 +323,8 @@ class _Step:
         targets = self.codec.encode(keypoints, visibility)
         with state.autocast():
             outputs = network(self.preprocess.normalize(images).to(memory_format=torch.channels_last))
-        loss = self.codec.loss(outputs, targets)
+        part = _part(targets.weights, state.world)
+        loss = self.codec.loss(outputs, targets) * part
         rate = self.recipe.rate(state.images)
         for group in state.optimizers["network"].param_groups:
             group["lr"] = rate
@@ -333,8 +336,18 @@ class _Step:
             state.averages["network"].update(network, decay=decay)
         row: dict[str, Tensor | float] = {"loss": result.loss, "gradient_norm": result.gradient_norm, "rate": rate}
         if outputs.ndim == 5 and isinstance(self.codec, GaussianCodec):
-            row["peak"] = _peak(outputs[:, -1].detach(), targets.weights)
+            row["peak"] = _peak(outputs[:, -1].detach(), targets.weights) * part
         return row
+
+
+def _part(weights: Tensor, world: training.World) -> Tensor:
+    """Return this process's weight of labels over the processes' mean, 1 on one process.
+
+    Losses are means over the labelled joints of a process; their mean, so weighted, is that over the whole batch.
+    """
+    own = weights.sum()
+    mean = world.mean(own)
+    return torch.where(mean > 0, own / mean, 1.0)
 
 
 def _peak(heatmaps: Tensor, labelled: Tensor) -> Tensor:

@@ -81,7 +81,10 @@ class Codec(Protocol):
         ...
 
     def loss(self, outputs: Tensor, targets: Targets) -> Tensor:
-        """Return the loss that suits the codec, a scalar; outputs may have an axis of stacks, ``(N, S, ...)``."""
+        """Return the loss that suits the codec, a scalar; outputs may have an axis of stacks, ``(N, S, ...)``.
+
+        It is a mean over the labelled joints, weighted by ``targets.weights``: on that rest runs on several processes.
+        """
         ...
 
     def mirror(self, outputs: Tensor, flip: Sequence[int]) -> Tensor:

@@ -246,8 +246,10 @@ class UDPCodec:
         heat_loss = masked_mse(given[:, :, :, 0], disc, targets.weights)
         inside = disc[:, None, :, None]
         offsets = (given[:, :, :, 1:] - wanted[:, None, :, 1:]) * inside
-        area = disc.sum().clamp_min(1.0)  # labelled joints alone have a disc
-        return heat_loss + offsets.square().sum() / area
+        area = disc.sum((-2, -1)).clamp_min(1.0)
+        per_joint = offsets.square().sum((1, 3, 4, 5)) / area
+        counted = torch.where(targets.weights > 0, per_joint * targets.weights, 0.0)
+        return heat_loss + counted.sum() / targets.weights.sum().clamp_min(1e-12)
 
     def mirror(self, outputs: Tensor, flip: Sequence[int]) -> Tensor:
         """Return maps ``(..., 3 J, h, w)`` for mirrored pictures as if for the pictures: x offsets change sign."""
