@@ -369,18 +369,22 @@ class AdversarialLoss:
     paired: bool = False
 
 
+@dataclass(frozen=True)
+class _OfFakes:
+    """A loss of the fakes alone, called with both; unlike a lambda it pickles."""
+
+    loss: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, _: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        return self.loss(fake)
+
+
 LOSSES: Mapping[str, AdversarialLoss] = MappingProxyType(
     {
-        "hinge": AdversarialLoss(hinge_discriminator_loss, lambda _, fake: hinge_generator_loss(fake)),
-        "non-saturating": AdversarialLoss(
-            non_saturating_discriminator_loss, lambda _, fake: non_saturating_generator_loss(fake)
-        ),
-        "least-squares": AdversarialLoss(
-            least_squares_discriminator_loss, lambda _, fake: least_squares_generator_loss(fake)
-        ),
-        "wasserstein": AdversarialLoss(
-            wasserstein_discriminator_loss, lambda _, fake: wasserstein_generator_loss(fake)
-        ),
+        "hinge": AdversarialLoss(hinge_discriminator_loss, _OfFakes(hinge_generator_loss)),
+        "non-saturating": AdversarialLoss(non_saturating_discriminator_loss, _OfFakes(non_saturating_generator_loss)),
+        "least-squares": AdversarialLoss(least_squares_discriminator_loss, _OfFakes(least_squares_generator_loss)),
+        "wasserstein": AdversarialLoss(wasserstein_discriminator_loss, _OfFakes(wasserstein_generator_loss)),
         "relativistic": AdversarialLoss(relativistic_discriminator_loss, relativistic_generator_loss, paired=True),
     }
 )
