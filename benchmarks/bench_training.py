@@ -24,7 +24,7 @@ from cvkit import training
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS, BATCH = 25, 32
+STEPS, BATCH = 80, 32
 
 
 def network(width: int) -> nn.Module:
@@ -121,7 +121,7 @@ def _checkpoint_rows(folder: Path) -> list[Row]:
 def processor_time(job: str, size: str, ours: Callable[[], None], peer: Callable[[], None], name: str) -> Row:
     """Compare processor times, which neighbours on the machine disturb less than they do the clock on the wall."""
     times: dict[Callable[[], None], list[float]] = {ours: [], peer: []}
-    for round_ in range(8):
+    for round_ in range(6):
         for call, taken in times.items():
             start = time.process_time()
             call()
