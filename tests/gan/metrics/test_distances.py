@@ -152,3 +152,24 @@ def test_torchmetrics_agrees_on_the_same_features():
     metric.update(a, real=True)
     metric.update(b, real=False)
     assert kernel_distance(*pairs).value == pytest.approx(float(metric.compute()[0]), rel=1e-4)
+
+
+def test_torch_fidelity_agrees_on_the_same_features():
+    """In an environment of its own, as torch-fidelity needs torchvision."""
+    pytest.importorskip("torch_fidelity")
+    from torch_fidelity import metric_fid, metric_kid, metric_prc
+
+    from cvkit.gan.metrics import precision_recall
+
+    a, b = features(200, 16, 0), features(200, 16, 1, 0.1)
+    first, second = (torch.from_numpy(np.float64(x)) for x in (a, b))
+    statistics = [metric_fid.fid_features_to_statistics(x) for x in (first, second)]
+    expected = metric_fid.fid_statistics_to_metric(*statistics, False)
+    assert frechet_distance(a, b) == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
+    expected = metric_kid.kid_features_to_metric(first, second, kid_subsets=1, kid_subset_size=200, verbose=False)
+    assert kernel_distance(a, b).value == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
+    expected = metric_prc.prc_features_to_metric(
+        first, second, prc_neighborhood=3, prc_batch_size=100, save_cpu_ram=False, verbose=False
+    )
+    ours = precision_recall(b, a, k=3)  # their first set is the generated one
+    assert (ours.precision, ours.recall) == pytest.approx((expected["precision"], expected["recall"]), rel=1e-4)
