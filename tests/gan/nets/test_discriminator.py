@@ -53,7 +53,9 @@ def largest_singular_value(weight):
 
 def test_spectral_norm_holds_every_weight_at_one():
     network = small(max_width=16)
-    for _ in range(200):  # the iteration converges as (s2 / s1) ** (2 n), and the two largest of a fresh weight are close
+    for _ in range(
+        200
+    ):  # the iteration converges as (s2 / s1) ** (2 n), and the two largest of a fresh weight are close
         network(torch.randn(2, 1, 28, 28), torch.tensor([0, 1]))
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
     assert len(weights) == len(network.convs) + 2
