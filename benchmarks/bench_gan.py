@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import struct
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,22 @@ def ndjson_by_hand(path):
         return [[np.array(stroke[:2]).T for stroke in json.loads(line)["drawing"]] for line in file]
 
 
+def binary_by_hand(path):
+    drawings, raw, at = [], path.read_bytes(), 0
+    while at < len(raw):
+        count = struct.unpack_from("<Q2sbIH", raw, at)[4]
+        at += 17
+        strokes = []
+        for _ in range(count):
+            (points,) = struct.unpack_from("<H", raw, at)
+            xs = struct.unpack_from(f"{points}B", raw, at + 2)
+            ys = struct.unpack_from(f"{points}B", raw, at + 2 + points)
+            strokes.append(np.array([xs, ys]).T)
+            at += 2 + 2 * points
+        drawings.append(strokes)
+    return drawings
+
+
 def pillow_bitmaps(drawings):
     out = []
     for strokes in drawings:
@@ -100,13 +118,16 @@ def readers(n, rounds) -> list[Row]:
         count = len(drawings)
         rows += measure("read ndjson, checked", f"{count} drawings", lambda: list(quickdraw.iter_ndjson(path)),
                         {"json and NumPy": lambda: ndjson_by_hand(path)}, rounds=rounds)  # fmt: skip
+        quickdraw.write_binary(Path(folder, "house.bin"), drawings)
+        binary = Path(folder, "house.bin")
+        rows += measure("read bin, checked", f"{count} drawings", lambda: list(quickdraw.iter_binary(binary)),
+                        {"struct, by hand": lambda: binary_by_hand(binary)}, rounds=rounds)  # fmt: skip
         rows += measure("rasterise", f"{count} drawings", lambda: quickdraw.rasterize(strokes),
                         {"Pillow, reduced": lambda: pillow_bitmaps(plain)}, rounds=rounds,
                         note="Pillow's ends are square and its joins rough")  # fmt: skip
-    for row in rows:
-        ours, theirs = count / row.ours_ms * 1e3, count / row.peer_ms * 1e3
-        print(f"{row.job}: {ours:,.0f} drawings a second; {row.peer}: {theirs:,.0f}")
-    return rows
+    return [
+        replace(row, note=f"{count / row.ours_ms * 1e3:,.0f} drawings a second. {row.note}".strip()) for row in rows
+    ]
 
 
 def main() -> None:
