@@ -10,7 +10,7 @@ from cvkit.explain import ISCAM, SSCAM, AblationCAM, GroupCAM, ScoreCAM, capture
 from cvkit.explain._method import draw_normal
 from cvkit.explain.perturbation import blur_image
 from reference import explain_slow as slow
-from reference.explain_models import MLPHead, Net, Skip, images, seeded
+from reference.explain_models import MLPHead, Net, OwnSize, Skip, images, seeded
 
 
 def curved(rank=2):
@@ -71,7 +71,7 @@ def test_ablationcam_does_not_turn_over_where_the_score_is_negative():
     torch.testing.assert_close(lowered.raw, plain.raw)
 
 
-def test_a_skip_connection_around_the_layer_is_seen_and_answered_by_whole_forwards():
+def test_a_skip_connection_around_the_layer_is_seen():
     model, x = seeded(Skip(), 1, torch.float64), images(rows=3, dtype=torch.float64)
 
     def fall(n, k):
@@ -103,6 +103,19 @@ def test_an_ablation_costs_one_pass_below_the_layer_for_many_channels():
     explain(model, x, method="ablationcam", layer="body.3", target=1)
     assert below == [1, 1]  # the trace, and all six channels beside an unaltered copy
     assert above == [1, 7]
+
+
+@pytest.mark.parametrize(("branches", "expected"), [(False, [1, 1, 1]), (True, [1, 1, 1, 6])])
+def test_a_head_that_reads_the_batchs_size_costs_no_more_below_the_layer_unless_it_looks_at_values(branches, expected):
+    model, x = seeded(OwnSize(branches), 3, torch.float64), images(rows=1, dtype=torch.float64)
+    below = []
+    handle = model.body[0].register_forward_hook(lambda m, i, o: below.append(len(o)))
+    found = explain(model, x, method="ablationcam", layer="body.3", target=1)
+    handle.remove()
+    assert below == expected  # the trace, the altered copies by themselves (refused), mapped, and whole
+    A = model.body(x).detach()
+    falls = model.head.weight[1].detach() * A.mean((2, 3))
+    torch.testing.assert_close(found.raw, torch.einsum("nc,nchw->nhw", falls, A))
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -136,6 +136,23 @@ class Skip(nn.Module):
         return self.head(torch.relu(self.out(both)).mean((2, 3)))
 
 
+class OwnSize(nn.Module):
+    """A head that reads the batch's size off the inputs; and, if it branches, looks at values."""
+
+    def __init__(self, branches: bool = False):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 6, 3), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(6, 3)
+        self.branches = branches
+
+    def forward(self, x):
+        pooled = self.pool(self.body(x)).view(x.size(0), -1)
+        if self.branches and pooled.sum() < 0:
+            return -self.head(pooled)
+        return self.head(pooled)
+
+
 def images(rank: int = 2, rows: int = 3, seed: int = 1, dtype: torch.dtype = torch.float32, size=None) -> torch.Tensor:
     """Random pictures."""
     generator = torch.Generator().manual_seed(seed)

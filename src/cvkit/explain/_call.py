@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class Call:
     _scores: Tensor | None = None
     _resolved: Resolved | None = None
     _leaf_image: Tensor | None = None  # where gradients of the first forward are taken, for methods at the input
-    _alone: bool | None = None  # whether a restart from the layer may run the part below it on the batch alone
+    _way: Literal["alone", "mapped", "whole"] | None = None  # how a restart from the layer treats the part below it
 
     @property
     def rows(self) -> int:
@@ -348,7 +348,7 @@ class Call:
         inputs = replace_tensor(self.inputs, self.image, image)
         return replace(
             self, inputs=inputs, image=image, target=self.resolved, retain=False, _output=None, _outputs=(),
-            _gradients=None, _scores=None, _leaf_image=None, _alone=None,
+            _gradients=None, _scores=None, _leaf_image=None, _way=None,
         )  # fmt: skip
 
     def parts(self) -> Iterator[Call]:
@@ -365,7 +365,7 @@ class Call:
             yield replace(
                 self, inputs=inputs, image=image, target=self.resolved.rows(i, j), _resolved=self.resolved.rows(i, j),
                 seeds=self.seeds[i:j], _outputs=tuple(output[i:j] for output in self._outputs),
-                _scores=self._scores[i:j], _output=take_rows(self._output, i, j, self.rows), _alone=None,
+                _scores=self._scores[i:j], _output=take_rows(self._output, i, j, self.rows), _way=None,
                 _gradients=None if self._gradients is None else tuple(g[i:j] for g in self._gradients),
             )  # fmt: skip
 
@@ -499,24 +499,37 @@ class Call:
         """Return the scores of one pass of altered activations.
 
         The part below the layer runs on the batch alone, and the altered copies take the layer's output's place. Where
-        the rest of the model also reads something of the batch's own size (a skip connection around the layer), the
-        inputs are repeated instead: an unaltered copy in the first pass, which must give back the score, tells.
+        the rest of the model also reads something of the batch's own size (a skip connection around the layer, the
+        inputs' ``size(0)``), the rest is mapped over the copies; where that fails too, the inputs are repeated. An
+        unaltered copy in the first pass, which must give back the score, tells.
         """
         with grad_mode(enabled=False):
-            if self._alone is None:
+            if self._way is not None:
+                return self._passed(self._way, which, self._buffer(A, copies, fill), forward)
+            ways: tuple[Literal["alone", "mapped"], ...] = ("alone", "mapped")
+            for way in ways:
                 try:
-                    maps = self._buffer(A, copies + 1, fill)
-                    scores = self._grouped_scores(
-                        self._with_layer(self._copied_inputs(), maps, which, forward), copies + 1
-                    )
-                    self._alone = self._is_score(scores[0])
-                    if self._alone:
-                        return scores[1:]
+                    scores = self._passed(way, which, self._buffer(A, copies + 1, fill), forward)
                 except (RuntimeError, ValueError, TypeError, IndexError):
-                    self._alone = False
-            inputs = self._copied_inputs() if self._alone else self._repeated_inputs(copies)
-            maps = self._buffer(A, copies, fill)
-            return self._grouped_scores(self._with_layer(inputs, maps, which, forward), copies)
+                    continue
+                if self._is_score(scores[0]):
+                    self._way = way
+                    return scores[1:]
+            self._way = "whole"
+            return self._passed(self._way, which, self._buffer(A, copies, fill), forward)
+
+    def _passed(
+        self, way: Literal["alone", "mapped", "whole"], which: int, maps: Tensor, forward: Forward | None
+    ) -> Tensor:
+        """Return the scores ``(K, N)`` of maps ``(K, N, C, *S)`` at a layer."""
+        if way == "mapped":  # `vmap` shows the model a batch of its own size
+
+            def scores(copy: Tensor) -> Tensor:
+                return self._grouped_scores(self._with_layer(self._copied_inputs(), copy[None], which, None), 1)[0]
+
+            return torch.vmap(scores)(maps)
+        inputs = self._copied_inputs() if way == "alone" else self._repeated_inputs(len(maps))
+        return self._grouped_scores(self._with_layer(inputs, maps, which, forward), len(maps))
 
     @staticmethod
     def _buffer(A: Tensor, copies: int, fill: Callable[[Tensor], object]) -> Tensor:
