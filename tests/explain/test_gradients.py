@@ -149,15 +149,29 @@ SPELLINGS = {
 }
 
 
-def by_hand(model, x, guided):
+BOUNDED = {
+    "ReLU6": nn.ReLU6(),
+    "ReLU6 in place": nn.ReLU6(inplace=True),
+    "F.relu6": F.relu6,
+    "F.relu6 in place": lambda x: F.relu6(x, inplace=True),
+    "hardtanh": lambda x: F.hardtanh(x, 0.0, 6.0),
+    "hardtanh by name": lambda x: F.hardtanh(x, min_val=0.0, max_val=6.0, inplace=True),
+    "hardtanh_": lambda x: F.hardtanh_(x, 0.0, 6.0),
+    "clamp": lambda x: x.clamp(0, 6),
+    "clip": lambda x: torch.clip(x, min=0, max=6),
+    "clamp_": lambda x: x.clamp_(0, max=6),
+}
+
+
+def by_hand(model, x, guided, high=float("inf")):
     """Forward and backward through `Spelled`, each rule written out."""
     one = F.conv2d(x, model.conv1.weight, model.conv1.bias, padding=1)
-    two = F.conv2d(one.clamp(min=0), model.conv2.weight, model.conv2.bias)
+    two = F.conv2d(one.clamp(min=0, max=high), model.conv2.weight, model.conv2.bias)
     g = model.head.weight[1].view(1, -1, 1, 1).expand_as(two) / two[0, 0].numel()
     for before, weight, padding in ((two, model.conv2.weight, 0), (one, model.conv1.weight, 1)):
         g = g.clamp(min=0)
         if guided:
-            g = g * (before > 0)
+            g = g * (before > 0) * (before < high)
         g = F.conv_transpose2d(g, weight, padding=padding)
     return g
 
@@ -176,11 +190,27 @@ def test_guided_rules_hold_for_every_spelling_of_relu(method, spelling):
         torch.testing.assert_close(found.logits, model(x))
 
 
-def test_other_clamps_and_functions_are_left_alone():
-    def capped(x):
-        return torch.clamp(x, 0, 6)
+@pytest.mark.parametrize("spelling", list(BOUNDED))
+@pytest.mark.parametrize("method", ["guidedbackprop", "deconvnet"])
+def test_guided_rules_hold_for_relu_with_an_upper_bound(method, spelling):
+    model, x = seeded(Spelled(BOUNDED[spelling]), 2, torch.float64), 12 * images(dtype=torch.float64)
+    assert (model.conv1(x) > 6).any()
+    with torch.no_grad():
+        expected = by_hand(model, x, guided=method == "guidedbackprop", high=6.0)
+        without = by_hand(model, x, guided=method == "guidedbackprop")
+    found = explain(model, x, method=method, target=1)
+    torch.testing.assert_close(found.attributions, expected)
+    assert (expected - without).abs().max() > 1e-3 or method == "deconvnet"
+    with torch.no_grad():
+        torch.testing.assert_close(found.logits, model(x))
 
-    model, x = seeded(Spelled(capped), 2, torch.float64), images(dtype=torch.float64)
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x.clamp(-1, 6), lambda x: x.clamp(max=1), F.hardtanh, F.gelu, lambda x: x.clamp(x * 0, x + 1)],
+)
+def test_other_clamps_and_functions_are_left_alone(function):
+    model, x = seeded(Spelled(function), 2, torch.float64), images(dtype=torch.float64)
     torch.testing.assert_close(explain(model, x, method="guidedbackprop", target=1).attributions, gradient(model, x))
 
 

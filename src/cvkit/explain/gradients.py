@@ -2,7 +2,7 @@
 
 The rules that change how ReLU is differentiated (guided backpropagation, deconvnet) and the taps of FullGrad work on
 *functions*, not on modules: ``F.relu``, ``torch.relu``, ``Tensor.relu_`` and ``clamp(min=0)`` in somebody's forward are
-seen as well as ``nn.ReLU``.
+seen as well as ``nn.ReLU`` and ``nn.ReLU6``.
 """
 
 from __future__ import annotations
@@ -155,34 +155,52 @@ class IntegratedGradients(InputMethod):
 
 
 class _GuidedReLU(torch.autograd.Function):
-    """ReLU whose backward pass lets only positive gradients through; if guided, only where the input was positive."""
+    """ReLU, or ReLU with an upper bound, whose backward pass lets only positive gradients through.
+
+    If guided, also only where ReLU itself would: the input was positive and below the bound.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, guided: bool, inplace: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, high: float | None, guided: bool, inplace: bool) -> Tensor:
         if guided:
-            ctx.save_for_backward(x > 0)
+            ctx.save_for_backward(x > 0 if high is None else (x > 0) & (x < high))
         if inplace:
             ctx.mark_dirty(x)
-            return x.clamp_(min=0)
-        return x.clamp(min=0)
+            return x.clamp_(min=0, max=high)
+        return x.clamp(min=0, max=high)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         g = grads[0].clamp(min=0)
-        return (g * ctx.saved_tensors[0] if ctx.saved_tensors else g), None, None
+        return (g * ctx.saved_tensors[0] if ctx.saved_tensors else g), None, None, None
 
 
-_RELUS = frozenset({F.relu, torch.relu, Tensor.relu})
+_RELUS = frozenset({F.relu, torch.relu, Tensor.relu, F.relu6})
 _RELUS_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
-_CLAMPS = frozenset({torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min})
-_CLAMPS_IN_PLACE = frozenset({Tensor.clamp_, Tensor.clamp_min_})
+_CLAMPS = frozenset({torch.clamp, Tensor.clamp, torch.clip, Tensor.clip, torch.clamp_min, Tensor.clamp_min, F.hardtanh})
+_CLAMPS_IN_PLACE = frozenset({torch.clamp_, Tensor.clamp_, torch.clip_, Tensor.clip_, Tensor.clamp_min_, F.hardtanh_})
+_LOWS, _HIGHS = ("min", "min_val"), ("max", "max_val")
 
 
-def _clamps_at_zero(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a call of a clamp is a ReLU: lower bound 0 and no upper one."""
-    low = args[1] if len(args) > 1 else kwargs.get("min")
-    high = args[2] if len(args) > 2 else kwargs.get("max")
-    return isinstance(low, int | float) and low == 0 and high is None
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, names: tuple[str, ...], default: Any) -> Any:
+    """Return an argument by place or by one of its names."""
+    return args[place] if len(args) > place else next((kwargs[name] for name in names if name in kwargs), default)
+
+
+def _bound_of_relu(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+    """Return the upper bound of a call that is a ReLU (infinite where there is none); None for any other call."""
+    if func is F.relu6:
+        return 6.0
+    if func in _RELUS or func in _RELUS_IN_PLACE:
+        return math.inf
+    if func not in _CLAMPS and func not in _CLAMPS_IN_PLACE:
+        return None
+    tanh = func in (F.hardtanh, F.hardtanh_)
+    low = _given(args, kwargs, 1, _LOWS, -1.0 if tanh else None)
+    high = _given(args, kwargs, 2, _HIGHS, 1.0 if tanh else None)
+    if not isinstance(low, int | float) or low != 0 or isinstance(high, Tensor):
+        return None
+    return math.inf if high is None else float(high)
 
 
 class _ReLURule(TorchFunctionMode):
@@ -196,18 +214,22 @@ class _ReLURule(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        plain = func in _RELUS or (func in _CLAMPS and _clamps_at_zero(args, kwargs))
-        inplace = func in _RELUS_IN_PLACE or (func in _CLAMPS_IN_PLACE and _clamps_at_zero(args, kwargs))
-        if plain or inplace:
-            x = args[0] if args else kwargs["input"]
-            inplace = inplace or (func is F.relu and bool(kwargs.get("inplace", args[1] if len(args) > 1 else False)))
-            return _GuidedReLU.apply(x, self.guided, inplace)  # type: ignore[no-untyped-call]
-        return func(*args, **kwargs)
+        bound = _bound_of_relu(func, args, kwargs)
+        if bound is None:
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        inplace = func in _RELUS_IN_PLACE or func in _CLAMPS_IN_PLACE
+        if func in (F.relu, F.relu6, F.hardtanh):
+            inplace = bool(_given(args, kwargs, 3 if func is F.hardtanh else 1, ("inplace",), False))
+        return _GuidedReLU.apply(x, None if bound == math.inf else bound, self.guided, inplace)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
 class GuidedBackprop(InputMethod):
     """Guided backpropagation: at each ReLU only positive gradients pass, and only where the input was positive.
+
+    As the paper's Figure 1 has it, ``R = (x > 0) * (g > 0) * g``. ReLU with an upper bound (ReLU6) is one whose gradient
+    is 0 above the bound too. Other activations, such as GELU, are differentiated as they are.
 
     Beware: the result depends little on the class (Adebayo et al., "Sanity checks for saliency maps").
 
@@ -234,7 +256,7 @@ class GuidedBackprop(InputMethod):
 
 @dataclass(frozen=True)
 class Deconvnet(InputMethod):
-    """Deconvnet: at each ReLU only positive gradients pass, whatever the input was.
+    """Deconvnet: at each ReLU only positive gradients pass, whatever the input was: ``R = (g > 0) * g``.
 
     References
     ----------
