@@ -228,8 +228,8 @@ class _ReLURule(TorchFunctionMode):
 class GuidedBackprop(InputMethod):
     """Guided backpropagation: at each ReLU only positive gradients pass, and only where the input was positive.
 
-    As the paper's Figure 1 has it, ``R = (x > 0) * (g > 0) * g``. ReLU with an upper bound (ReLU6) is one whose gradient
-    is 0 above the bound too. Other activations, such as GELU, are differentiated as they are.
+    As the paper's Figure 1 has it, ``R = (x > 0) * (g > 0) * g``. ReLU with an upper bound (ReLU6) is one whose
+    gradient is 0 above the bound too. Other activations, such as GELU, are differentiated as they are.
 
     Beware: the result depends little on the class (Adebayo et al., "Sanity checks for saliency maps").
 
