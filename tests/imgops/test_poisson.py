@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cvkit.imgops import gaussian_blur, poisson_blend
-from cvkit.imgops.poisson import _shrunk, _sines
+from cvkit.imgops.poisson import _shrunk, _sines, _solve_by_lines
 from reference.imgops_smoothing import solve_poisson
 from strategies import SEEDS
 
@@ -68,6 +68,30 @@ def test_long_sides_go_through_the_fft_with_the_same_result():
     np.testing.assert_allclose(_sines(turned, -2), (values @ matrix).swapaxes(-1, -2), atol=1e-9)
     tensor = torch.from_numpy(values)
     np.testing.assert_allclose(_sines(tensor, -1).numpy(), values @ matrix, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(300, 7), (7, 300), (257, 258), (1023, 5), (5, 1023), (900, 1141), (3, 2000)])
+def test_elimination_along_long_sides_solves_the_equation_too(shape):
+    right = np.random.default_rng(1).normal(size=shape)
+    found = np.pad(_solve_by_lines(right), 1)
+    second = found[:-2, 1:-1] + found[2:, 1:-1] + found[1:-1, :-2] + found[1:-1, 2:] - 4 * found[1:-1, 1:-1]
+    np.testing.assert_allclose(second, right, atol=1e-9)
+
+
+def test_single_precision_stays_far_below_a_level():
+    image = np.random.default_rng(2).integers(0, 256, (702, 902)).astype(np.float64)
+    right = np.diff(image, 2, 0)[:, 1:-1] + np.diff(image, 2, 1)[1:-1]
+    assert np.abs(_solve_by_lines(right.astype(np.float32)) - _solve_by_lines(right)).max() < 0.03
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (40, 300), (280, 270)])
+def test_arrays_with_long_sides_equal_tensors(shape):
+    rng = np.random.default_rng(3)
+    source, backdrop = rng.random((2, *shape, 3)) * 0.2 + 0.4
+    mask = rng.random(shape) < 0.999
+    result = poisson_blend(source, backdrop, mask)
+    tensors = [torch.from_numpy(x.transpose(2, 0, 1).copy()) for x in (source, backdrop)]
+    np.testing.assert_allclose(poisson_blend(*tensors, mask).numpy().transpose(1, 2, 0), result, atol=1e-10)
 
 
 @given(SEEDS, st.sampled_from(["normal", "mixed", "monochrome"]))

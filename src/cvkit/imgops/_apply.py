@@ -50,6 +50,8 @@ def apply_integers(opened: Unpacked, tables: Array, *, threads: int = 1) -> Imag
 
 def _whole_tables(opened: Unpacked, tables: Array) -> tuple[str, Array]:
     """Extend tables to all values of the dtype and to all channels: unsigned (N or 1, C or 1, 256 or 65536)."""
+    if opened.dtype == "uint8" and tables.shape[-1] == 256 and opened.pixels.shape[1] == opened.colors:
+        return "u1", tables
     dtype = np.dtype(opened.dtype)
     bits = "u1" if dtype.itemsize == 1 else "u2"
     size = 256 if dtype.itemsize == 1 else 65536

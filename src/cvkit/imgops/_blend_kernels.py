@@ -114,12 +114,13 @@ def _screen(b: Array, s: Array, out: Array) -> None:
 
 
 def _difference(b: Array, s: Array, out: Array) -> None:
-    other = np.empty(min(_BYTES, len(out)), np.uint8)
+    # b + s - 2 min(b, s), modulo 256 throughout: no room is needed besides the result
     for part in _parts(len(out), _BYTES):
-        q = other[: len(out[part])]
-        np.minimum(b[part], s[part], out=q)
-        np.maximum(b[part], s[part], out=out[part])
-        np.subtract(out[part], q, out=out[part])
+        o = out[part]
+        np.minimum(b[part], s[part], out=o)
+        np.add(o, o, out=o)
+        np.subtract(b[part], o, out=o)
+        np.add(o, s[part], out=o)
 
 
 def add_bytes(b: Array, s: Array, out: Array) -> None:

@@ -190,47 +190,49 @@ def _equalize_luma(opened: Unpacked, method: str, chosen: Array | None, count: i
 def _integer_tables(opened: Unpacked, counts: Array, method: str) -> Array:
     """Return tables (N, C, levels) of the image's own values."""
     if method == "opencv" and (opened.low, opened.high) == (0, 255):
-        return np.apply_along_axis(opencv_table, -1, counts).astype(opened.dtype) if counts.size else counts
+        return opencv_tables(counts).astype(opened.dtype)
     shares = _float_tables(counts, method)
     return quantize(opened.low + shares * (opened.high - opened.low), opened.low, opened.high, opened.dtype)
 
 
 def _float_tables(counts: Array, method: str) -> Array:
     """Return tables (N, C, levels) with values in [0, 1]."""
-    rule = opencv_shares if method == "opencv" else pillow_shares
-    found: Array = np.apply_along_axis(rule, -1, counts) if counts.size else counts.astype(np.float64)
-    return found
+    return opencv_shares(counts) if method == "opencv" else pillow_shares(counts)
 
 
-def opencv_table(counts: Array) -> Array:
-    """Return OpenCV's table for 256 counts: float32 throughout, rounded half to even."""
-    occupied = np.flatnonzero(counts)
-    if occupied.size < 2:
-        return np.arange(256)
-    first = counts[occupied[0]]
-    scale = np.float32(255) / np.float32(counts.sum() - first)
-    table = np.rint((np.cumsum(counts) - first).astype(np.float32) * scale)
-    found: Array = np.clip(table, 0, 255)
+def opencv_tables(counts: Array) -> Array:
+    """Return OpenCV's tables for counts (..., 256): float32 throughout, rounded half to even."""
+    before, rest = _after_the_first(counts)
+    scale = np.float32(255) / np.maximum(rest, 1).astype(np.float32)
+    table = np.rint(before.astype(np.float32) * scale)
+    np.clip(table, 0, 255, out=table)
+    found: Array = np.where(rest > 0, table, np.arange(256, dtype=np.float32))
     return found
 
 
 def opencv_shares(counts: Array) -> Array:
-    """Return OpenCV's table for any number of levels, in float64 from 0 to 1."""
-    occupied = np.flatnonzero(counts)
-    if occupied.size < 2:
-        return np.linspace(0, 1, counts.size)
-    first = counts[occupied[0]]
-    found: Array = np.clip((np.cumsum(counts) - first) / (counts.sum() - first), 0, 1)
-    return found
+    """Return OpenCV's tables for counts (..., levels), in float64 from 0 to 1."""
+    before, rest = _after_the_first(counts)
+    found: Array = np.clip(before / np.maximum(rest, 1), 0, 1)
+    return np.where(rest > 0, found, np.linspace(0, 1, counts.shape[-1]))
+
+
+def _after_the_first(counts: Array) -> tuple[Array, Array]:
+    """Return the cumulated counts and the total (..., 1), both without the first level that occurs.
+
+    That total is 0 where fewer than two levels occur, for which the image stays what it is.
+    """
+    first = np.take_along_axis(counts, np.argmax(counts > 0, -1)[..., None], -1)
+    before = np.cumsum(counts, -1)
+    before -= first
+    return before, before[..., -1:]
 
 
 def pillow_shares(counts: Array) -> Array:
-    """Return Pillow's table, whole steps divided by the top level."""
-    occupied = np.flatnonzero(counts)
-    top = counts.size - 1
-    step = (counts.sum() - counts[occupied[-1]]) // top if occupied.size > 1 else 0
-    if step == 0:
-        return np.linspace(0, 1, counts.size)
-    before = np.cumsum(counts) - counts
-    found: Array = np.minimum((step // 2 + before) // step, top) / top
-    return found
+    """Return Pillow's tables for counts (..., levels), whole steps divided by the top level."""
+    top = counts.shape[-1] - 1
+    last = np.take_along_axis(counts, top - np.argmax(counts[..., ::-1] > 0, -1)[..., None], -1)
+    summed = np.cumsum(counts, -1)
+    step = (summed[..., -1:] - last) // top
+    found: Array = np.minimum((step // 2 + summed - counts) // np.maximum(step, 1), top) / top
+    return np.where(step > 0, found, np.linspace(0, 1, counts.shape[-1]))
