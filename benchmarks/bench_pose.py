@@ -46,6 +46,8 @@ def encoding() -> list[Row]:
         f"{BATCH}x{JOINTS}x{SIDE}x{SIDE}",
         lambda: codec.encode(places),
         {PEER: loop},
+        rounds=21,
+        calls=3,
         goals={PEER: 1 / 15},
         note="exact centres, no cut-off",
     )
@@ -117,7 +119,7 @@ def inference() -> list[Row]:
         "4x3x256x256",
         ours,
         {PEER: theirs},
-        rounds=7,
+        rounds=11,
         goals={PEER: 1 / 1.4},
         note="same weights; folded, channels-last",
     )

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -139,6 +140,60 @@ def test_folding_is_exact_in_float64_and_leaves_the_network_alone():
     assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
     torch.testing.assert_close(folded(images), network.eval()(images), rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(fold_batch_norm(folded)(images), folded(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stacks", [1, 2, 3])
+def test_folding_merges_what_hands_heatmaps_on_and_skips_those_nobody_asks_for(stacks):
+    network = randomised(small(stacks=stacks)).double().eval()
+    folded = fold_batch_norm(network)
+    images = torch.rand(2, 3, 16, 32, dtype=torch.float64)
+    calls = []
+    for s, head in enumerate(folded.score):
+        head.register_forward_hook(lambda *_, s=s: calls.append(s))
+    torch.testing.assert_close(folded(images), network(images), rtol=1e-11, atol=1e-11)
+    assert calls == list(range(stacks))
+    calls.clear()
+    torch.testing.assert_close(folded(images, last_only=True), network(images, last_only=True), rtol=1e-11, atol=1e-11)
+    assert calls == [stacks - 1]
+    assert not any(name.startswith("score_") for name in folded.state_dict())
+
+
+@pytest.mark.parametrize("format_", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(1, 8, 1, 1), (2, 8, 5, 7), (3, 8, 16, 4), (0, 8, 3, 3)])
+def test_the_quick_pointwise_convolution_is_the_plain_one(format_, shape):
+    folded = fold_batch_norm(randomised(small(stacks=1)))
+    layer = folded.fc[0][0]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(memory_format=format_)
+    plain = torch.nn.functional.conv2d(x, layer.weight, layer.bias)
+    with torch.no_grad():  # without a graph: the quick way
+        torch.testing.assert_close(layer(x), plain)
+    inputs = x.clone().requires_grad_()
+    layer(inputs).sum().backward()  # with one: the plain way
+    torch.testing.assert_close(inputs.grad, layer.weight.sum(0).expand_as(inputs.grad))
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_numbers_without_a_graph_are_those_with_one_and_the_images_stay(folded):
+    network = randomised(small(stacks=3)).eval()
+    network = fold_batch_norm(network) if folded else network
+    images = torch.rand(2, 3, 32, 16)
+    before = images.clone()
+    with_graph = network(images.requires_grad_()).detach()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(network(images), with_graph, rtol=1e-6 * folded, atol=1e-6 * folded)
+    assert torch.equal(images.detach(), before)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.isfinite(network(images)).all()
+
+
+def test_a_folded_network_copies_and_pickles():
+    folded = fold_batch_norm(randomised(small()))
+    images = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        for again in (copy.deepcopy(folded), pickle.loads(pickle.dumps(folded))):
+            assert torch.equal(again(images), folded(images))
+            assert again.config == folded.config
 
 
 def test_same_generator_same_weights_and_the_global_one_is_left_alone():

@@ -49,8 +49,7 @@ class Bottleneck(nn.Module):
         y = self.conv1(F.relu(self.bn1(x), inplace=True))
         y = self.conv2(F.relu(self.bn2(y), inplace=True))
         y = self.conv3(F.relu(self.bn3(y), inplace=True))
-        skip = x if self.downsample is None else self.downsample(x)
-        return cast("Tensor", y + skip)
+        return _sum(y, x if self.downsample is None else self.downsample(x))
 
 
 class Hourglass(nn.Module):
@@ -74,8 +73,7 @@ class Hourglass(nn.Module):
         stays = level[0](x)
         low = level[1](F.max_pool2d(x, 2))
         low = self._level(d - 1, low) if d else level[3](low)
-        up = F.interpolate(level[2](low), scale_factor=2.0, mode="nearest")
-        return cast("Tensor", stays + up)
+        return _sum(stays, F.interpolate(level[2](low), scale_factor=2.0, mode="nearest"))
 
 
 class StackedHourglass(nn.Module):
@@ -218,11 +216,12 @@ class StackedHourglass(nn.Module):
         x = self.layer3(self.layer2(F.max_pool2d(self.layer1(x), 2)))
         scores = []
         for s in range(self.stacks):
+            wanted = not last_only or s == self.stacks - 1
             if self.checkpointing and self.training and torch.is_grad_enabled():
                 x, score = self._recomputed_stage(s, x)
             else:
-                x, score = self._stage(s, x)
-            if not last_only or s == self.stacks - 1:
+                x, score = self._stage(s, x, wanted=wanted)
+            if wanted:
                 scores.append(score)
         heatmaps = torch.stack(scores, dim=1)
         if below or right:
@@ -240,13 +239,18 @@ class StackedHourglass(nn.Module):
             )
         return height, width
 
-    def _stage(self, s: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run stack `s`: the input of the next stack (for the last one its own features) and the heatmaps."""
+    def _stage(self, s: int, x: Tensor, *, wanted: bool = True) -> tuple[Tensor, Tensor]:
+        """Run stack `s`: the input of the next stack (for the last one its own features) and the heatmaps.
+
+        A folded network hands heatmaps on inside `fc_`, so those that nobody `wanted` are not computed (empty).
+        """
         y = self.res[s](self.hg[s](x))
         y = F.relu(self.fc[s](y), inplace=True)
-        score = self.score[s](y)
+        score = self.score[s](y) if wanted or len(self.score_) else y[:, :0]
         if s < self.stacks - 1:
-            y = x + self.fc_[s](y) + self.score_[s](score)
+            y = _sum(self.fc_[s](y), x)
+            if len(self.score_):
+                y = _sum(y, self.score_[s](score))
         return y, score
 
     def _recomputed_stage(self, s: int, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,6 +263,28 @@ class StackedHourglass(nn.Module):
             context_fn=lambda: (nullcontext(), _still_statistics(self.hg[s], self.res[s], self.fc[s])),
         )
         return cast("tuple[Tensor, Tensor]", result)
+
+
+def _sum(fresh: Tensor, other: Tensor) -> Tensor:
+    """Return the sum; in place where no graph is built, which saves a pass through new memory."""
+    if torch.is_grad_enabled() or fresh.dtype != other.dtype:
+        return fresh + other
+    return fresh.add_(other)
+
+
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution for inference that always takes oneDNN on the CPU.
+
+    PyTorch itself takes another kernel when it runs on one thread, which costs a fifth more on channels-last features.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of `x`."""
+        fits = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if plain or not fits or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return super().forward(x)
+        return torch.mkldnn_convolution(x, self.weight, self.bias, (0, 0), (1, 1), (1, 1), 1)
 
 
 def _residuals(channels: int, out: int, blocks: int) -> nn.Sequential:
@@ -296,7 +322,10 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
     """Return a copy for inference whose batch norms are folded into the convolutions before them.
 
     Of the three norms of a residual the second and third fold; the first one follows a sum and stays. The stem's norm
-    and those after each hourglass fold too. Outputs agree with ``network.eval()`` up to rounding.
+    and those after each hourglass fold too, and so do the layers that hand heatmaps on to the next stack: with
+    ``last_only=True`` only the last stack's heatmaps are computed. Outputs agree with ``network.eval()`` up to
+    rounding. On CPUs it is fastest in channels-last format, ``folded.to(memory_format=torch.channels_last)`` with
+    images in the same format.
 
     Parameters
     ----------
@@ -332,7 +361,35 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
             _fold(module, "conv2", "bn3")
     for pair in folded.fc:
         _fold(pair, "0", "1")
+    if len(folded.score_):
+        for onward, head, back in zip(folded.fc_, folded.score, folded.score_, strict=False):
+            _fold_heatmaps(onward, head, back)
+        folded.score_ = nn.ModuleList()
+    for parent in list(folded.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Conv2d and child.kernel_size == (1, 1):
+                setattr(parent, name, _pointwise(child))
     return folded
+
+
+def _fold_heatmaps(onward: nn.Module, head: nn.Module, back: nn.Module) -> None:
+    """Make ``onward(y) + back(head(y))`` one convolution, in place: `back` of `head` is linear in `y`."""
+    assert isinstance(onward, nn.Conv2d)
+    assert isinstance(head, nn.Conv2d)
+    assert isinstance(back, nn.Conv2d)
+    assert onward.bias is not None
+    assert head.bias is not None
+    assert back.bias is not None
+    matrix = back.weight.double().flatten(1)
+    onward.weight.add_((matrix @ head.weight.double().flatten(1))[:, :, None, None])
+    onward.bias.add_(matrix @ head.bias.double() + back.bias)
+
+
+def _pointwise(old: nn.Conv2d) -> _Pointwise:
+    """Return `old` as a `_Pointwise` with the very same parameters."""
+    new = _Pointwise(old.in_channels, old.out_channels, 1, device="meta")
+    new.weight, new.bias = old.weight, old.bias
+    return new.train(old.training)
 
 
 def _fold(parent: nn.Module, convolution: str, norm: str) -> None:

@@ -132,11 +132,13 @@ def gaussian_targets(
 def _bell(centre: Tensor, size: int, sigma: float) -> Tensor:
     """Return ``exp(-(x - c)^2 / (2 sigma^2))`` for x = 0..size-1, zero where below 1e-18.
 
-    Products of two such tails would be denormal numbers, which processors handle many times slower.
+    Products of two such tails would be denormal numbers, which processors handle many times slower; so would exp
+    itself be below -87, which the clamp keeps it from.
     """
     steps = torch.arange(size, device=centre.device, dtype=centre.dtype)
     apart = steps - centre[..., None]
-    return F.threshold(torch.exp(apart * apart * (-0.5 / (sigma * sigma))), 1e-18, 0.0)
+    exponent = (apart * apart * (-0.5 / (sigma * sigma))).clamp_min(-42.0)  # exp(-42) < 1e-18
+    return F.threshold(torch.exp(exponent), 1e-18, 0.0)
 
 
 def _by_joint(maps: Tensor, axis: int) -> Tensor:
