@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Unpacked",
     "check_same_kind",
+    "from_numpy",
     "is_tensor",
     "mask_scale",
     "quantize",
@@ -435,7 +436,7 @@ def _pack_tensor(result: ArrayLike, opened: Unpacked) -> Tensor:
         tensor = result
     else:
         array = cast("Array", result)
-        tensor = _from_numpy(array.copy() if np.may_share_memory(array, cast("Array", opened.pixels)) else array)
+        tensor = from_numpy(array.copy() if np.may_share_memory(array, cast("Array", opened.pixels)) else array)
     tensor = tensor.to(device=source.device, dtype=source.dtype)
     if opened.axis is None:
         tensor = tensor[0, 0]
@@ -492,7 +493,7 @@ def _channel_axis(channel_axis: int | None, shape: tuple[int, ...], usual: int, 
     return axis
 
 
-def _from_numpy(array: Array) -> Tensor:
+def from_numpy(array: Array) -> Tensor:
     """Return an array as a tensor, copied where torch could not map it."""
     import torch
 
@@ -515,5 +516,5 @@ def _dtype_name(value: ArrayLike) -> str:
 def _beside(view: ArrayLike, pixels: ArrayLike) -> ArrayLike:
     """Return `view` in the library and on the device of `pixels`."""
     if is_tensor(pixels):
-        return (view if is_tensor(view) else _from_numpy(cast("Array", view))).to(pixels.device)
+        return (view if is_tensor(view) else from_numpy(cast("Array", view))).to(pixels.device)
     return view.detach().cpu().numpy() if is_tensor(view) else view

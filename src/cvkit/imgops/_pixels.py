@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image as PILModule
 
-from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, working
+from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, quantize, working
 
 if TYPE_CHECKING:
     from cvkit._types import Array, Image
@@ -27,7 +27,7 @@ def namespace(values: Values) -> Any:
 
 def as_tensor_like(array: Array, like: Values) -> Values:
     """Return an array as a tensor with the dtype and on the device of another."""
-    return namespace(like).from_numpy(array).to(device=like.device, dtype=like.dtype)
+    return from_numpy(array).to(device=like.device, dtype=like.dtype)
 
 
 def scaled(opened: Unpacked, pixels: Values) -> Values:
@@ -59,9 +59,23 @@ def pack_channels(opened: Unpacked, result: Values) -> Image:
         return _pack_tensor_channels(opened, result)
     flat = channels == 1 and (opened.kind == "pillow" or opened.axis in {None, -1})
     axis = None if flat else (opened.axis or -1)
-    if getattr(opened.source, "mode", None) == "RGBX" and channels == 3:
-        opened = replace(opened, source=PILModule.new("RGB", (1, 1)))  # without padding it is plain RGB
+    if isinstance(opened.source, PILModule.Image):
+        opened = replace(opened, source=_with_channels(opened, opened.source, channels))
     return replace(opened, axis=axis).pack(result)
+
+
+def _with_channels(opened: Unpacked, source: PILModule.Image, channels: int) -> PILModule.Image:
+    """Return a picture of the mode, and with the `info`, that a result with so many channels has."""
+    if opened.dtype == "uint8" and len(source.getbands()) != channels:
+        info = source.info
+        source = PILModule.new(("L", "LA", "RGB", "RGBA")[channels - 1], (1, 1))
+        source.info = dict(info)
+    elif opened.dtype not in {"uint8", "bool"} and channels != 1:
+        raise TypeError(
+            f"`{opened.name}` of Pillow mode {source.mode!r} has no coloured counterpart there; "
+            f"use `numpy.asarray({opened.name})`"
+        )
+    return source
 
 
 def _pack_tensor_channels(opened: Unpacked, result: Values) -> Image:

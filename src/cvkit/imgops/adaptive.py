@@ -9,7 +9,7 @@ import numpy as np
 from cvkit._checks import check_choice, check_integer, check_interval, check_size
 from cvkit.imgops._counting import MOST_LEVELS, as_numpy, natural_levels
 from cvkit.imgops._kernels import count_tiles, count_values, count_words, interpolate_tiles
-from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, unpack, working
+from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, quantize, unpack, working
 from cvkit.imgops._luma import check_luma, luma_plane, moved
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _real_plane(plane: ArrayLike, tiling: Tiling) -> ArrayLike:
     if is_tensor(plane):
         import torch
 
-        flat = torch.from_numpy(flat).to(device=plane.device, dtype=plane.dtype)
+        flat = from_numpy(flat).to(device=plane.device, dtype=plane.dtype)
         rows = [_between(plane, flat, bins, tiling.grid[1], down, across)]
         return torch.cat(rows)
     step = max(1, _BLOCK // max(array.shape[1], 1))

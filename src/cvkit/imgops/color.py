@@ -10,13 +10,12 @@ References
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from cvkit._checks import check_choice
-from cvkit.imgops._kinds import quantize, unpack, working
+from cvkit.imgops._kinds import from_numpy, quantize, unpack, working
 from cvkit.imgops._pixels import namespace, pack_channels, scaled, unscaled
 from cvkit.imgops._spaces import (
     LUMA,
@@ -377,8 +376,8 @@ def _to_space(image: Image, convert: Any, channel_axis: int | None, data_range: 
     if opened.kind != "tensor":
         return np.ascontiguousarray(planes[0])
     source: Any = opened.source
-    tensor = sys.modules["torch"].from_numpy(np.ascontiguousarray(planes if source.ndim == 4 else planes[0]))
-    return tensor.to(source.device)  # type: ignore[no-any-return]
+    tensor = from_numpy(np.ascontiguousarray(planes if source.ndim == 4 else planes[0]))
+    return tensor.to(source.device)
 
 
 def _from_space(values: ArrayLike, convert: Any, name: str, channel_axis: int | None, clip: bool) -> ArrayLike:

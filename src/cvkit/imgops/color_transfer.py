@@ -9,7 +9,7 @@ import numpy as np
 
 from cvkit._checks import check_choice, check_interval
 from cvkit.imgops._counting import select
-from cvkit.imgops._kinds import Unpacked, is_tensor, unpack
+from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, unpack
 from cvkit.imgops._pixels import Values, namespace, scaled, unscaled
 from cvkit.imgops._spaces import lab_from_rgb, oklab_from_rgb, rgb_from_lab, rgb_from_oklab
 
@@ -136,9 +136,7 @@ def transfer_color(
 def _beside(values: Values, like: Values) -> Values:
     """Return values in the library, dtype and on the device of `like`; the reference has no gradient."""
     if is_tensor(like):
-        import torch
-
-        tensor = values.detach() if is_tensor(values) else torch.from_numpy(values)
+        tensor = values.detach() if is_tensor(values) else from_numpy(values)
         return tensor.to(device=like.device, dtype=like.dtype)
     return values.detach().cpu().numpy() if is_tensor(values) else values
 
@@ -151,9 +149,7 @@ def _visible(opened: Unpacked, mask: Image | None, values: Values) -> Values:
         return known
     flat: Any = np.broadcast_to(chosen.reshape(len(chosen), -1), tuple(known.shape)).copy()
     if is_tensor(known):
-        import torch
-
-        flat = torch.from_numpy(flat).to(known.device)
+        flat = from_numpy(flat).to(known.device)
     return known & flat
 
 

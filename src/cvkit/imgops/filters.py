@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from PIL import Image as PILModule
 
 from cvkit._checks import check_choice, check_interval, check_size, shown
 from cvkit.geometry import resize as resize_opaque
@@ -144,7 +145,7 @@ def feather(mask: ImageT, radius: float, *, inside: bool = False) -> ImageT:
     Parameters
     ----------
     mask : Image
-        Single-channel Pillow image, array ``(H, W)`` or tensor ``(H, W)``, ``(1, H, W)`` or ``(N, 1, H, W)``.
+        Pillow image of mode 1, L, I;16 or F, array ``(H, W)`` or tensor ``(H, W)``, ``(1, H, W)`` or ``(N, 1, H, W)``.
     radius : float
         About how far the edge spreads to either side, in pixels: twice the standard deviation of the Gaussian that
         smooths it.
@@ -158,6 +159,8 @@ def feather(mask: ImageT, radius: float, *, inside: bool = False) -> ImageT:
 
     Raises
     ------
+    TypeError
+        If a Pillow image is of another mode.
     ValueError
         If the mask has several channels or `radius` is negative.
 
@@ -169,7 +172,11 @@ def feather(mask: ImageT, radius: float, *, inside: bool = False) -> ImageT:
     [[2, 15, 77, 178, 240, 253]]
     """
     radius = check_interval("radius", radius, 0.0)
-    opened = unpack(mask, alpha=False, name="mask")
+    if isinstance(mask, PILModule.Image) and mask.mode == "I":
+        raise TypeError("`mask` must be of mode 1, L, I;16 or F, got 'I'; use `mask.convert('L')`")
+    # Floats lie in [0, 1], as everywhere in masks.
+    limits = (0.0, 1.0) if isinstance(mask, PILModule.Image) and mask.mode == "F" else None
+    opened = unpack(mask, alpha=False, data_range=limits, name="mask")
     if opened.colors != 1:
         raise ValueError(f"`mask` must have one channel; got {opened.colors}")
     if opened.dtype == "bool":

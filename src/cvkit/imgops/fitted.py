@@ -11,7 +11,7 @@ import numpy as np
 from cvkit._checks import check_choice, check_finite, check_integer, check_interval
 from cvkit.imgops import _steps
 from cvkit.imgops._counting import as_numpy, level_counts, natural_levels, plane_of, select
-from cvkit.imgops._kinds import Unpacked, is_tensor, unpack, working
+from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, unpack, working
 from cvkit.imgops._luma import check_luma, luma_plane
 from cvkit.imgops.histograms import Histogram
 from cvkit.imgops.luts import Lut, apply_steps
@@ -291,7 +291,7 @@ def _stretched(opened: Unpacked, low: float, high: float, by: str, chosen: Array
     color = cast("Tensor", working(opened.color))
     known = ~planes.detach().isnan()
     if chosen is not None:
-        known &= torch.from_numpy(chosen).to(known.device).flatten(2)
+        known &= from_numpy(chosen).to(known.device).flatten(2)
     bottom, top = torch.full_like(planes[:, :, 0:1], opened.low), torch.full_like(planes[:, :, 0:1], opened.high)
     for n, c in np.ndindex(*planes.shape[:2]):
         place = known[n, c].nonzero()[:, 0]

@@ -9,7 +9,7 @@ import numpy as np
 from cvkit._checks import check_choice, check_instance, check_integer, shown
 from cvkit.imgops._apply import apply_integers
 from cvkit.imgops._counting import MOST_LEVELS, as_numpy, level_counts, natural_levels, plane_of, select
-from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, unpack, working
+from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, quantize, unpack, working
 from cvkit.imgops._steps import Table
 from cvkit.imgops.histograms import Histogram
 from cvkit.imgops.luts import Lut
@@ -340,6 +340,6 @@ def _matched(
         import torch
 
         # Adding zero times the image keeps the graph, in which the gradient is zero.
-        matched = torch.from_numpy(result).to(color.device)
+        matched = from_numpy(result).to(color.device)
         return opened.pack_color(matched + torch.zeros_like(color) * color.clamp(low, opened.high))
     return opened.pack_color(result)

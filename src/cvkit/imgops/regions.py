@@ -12,7 +12,16 @@ from cvkit._checks import check_finite, check_integer, check_interval, shown
 from cvkit.imgops._blend_kernels import mask_bytes
 from cvkit.imgops._counting import level_counts, natural_levels, select
 from cvkit.imgops._kernels import mix_by_weights
-from cvkit.imgops._kinds import Unpacked, check_same_kind, is_tensor, mask_scale, unpack, unpack_mask, working
+from cvkit.imgops._kinds import (
+    Unpacked,
+    check_same_kind,
+    from_numpy,
+    is_tensor,
+    mask_scale,
+    unpack,
+    unpack_mask,
+    working,
+)
 from cvkit.imgops._luma import check_luma, luma_plane
 from cvkit.imgops.histograms import Histogram
 
@@ -282,7 +291,7 @@ def _stack(opened: Unpacked, masks: list[ArrayLike], count: int) -> ArrayLike:
     if opened.kind == "tensor" and not is_tensor(whole):
         import torch
 
-        return torch.from_numpy(whole).to(cast("Tensor", opened.source).device)
+        return from_numpy(cast("Array", whole)).to(cast("Tensor", opened.source).device)
     return whole
 
 
