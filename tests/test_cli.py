@@ -193,6 +193,12 @@ OPERATIONS = {
         [],
         lambda image: imgops.levels(image, black=10, white=180, gamma=1.5),
     ),
+    "curve --points 0,0 100,150.5 255,240": (
+        [],
+        lambda image: imgops.curve(image, [(0, 0), (100, 150.5), (255, 240)]),
+    ),
+    "log --gain 0.9": ([], lambda image: imgops.log(image, gain=0.9)),
+    "log --inverse": ([], lambda image: imgops.log(image, inverse=True)),
     "sigmoid --cutoff 0.4 --gain 5": ([], lambda image: imgops.sigmoid(image, cutoff=0.4, gain=5)),
     "posterize --levels 4": ([], lambda image: imgops.posterize(image, 4)),
     "solarize": ([], imgops.solarize),
@@ -204,6 +210,14 @@ OPERATIONS = {
         [],
         lambda image: imgops.composite(REFERENCE, image, mode="multiply", opacity=0.5, offset=(3, -2)),
     ),
+    "dissolve --with SAME --share 0.3": ([], lambda image: imgops.dissolve(image, imgops.invert(image), 0.3)),
+    "watermark --text cvkit --position top --opacity 0.7": (
+        [],
+        lambda image: imgops.watermark(image, "cvkit", position="top", opacity=0.7),
+    ),
+    "watermark --mark REFERENCE": ([], lambda image: imgops.watermark(image, REFERENCE)),
+    "blur --sigma 1.5": ([], lambda image: imgops.gaussian_blur(image, 1.5)),
+    "resize --size 7,9 --mode bicubic": ([], lambda image: imgops.resize(image, (7, 9), mode="bicubic")),
 }
 REFERENCE = Image.fromarray(RNG.integers(50, 256, (16, 12, 3), dtype=np.uint8))
 
@@ -211,7 +225,9 @@ REFERENCE = Image.fromarray(RNG.integers(50, 256, (16, 12, 3), dtype=np.uint8))
 @pytest.mark.parametrize("command", OPERATIONS)
 def test_operations_do_what_their_function_does(capsys, tmp_path, photos, command):
     save_image(REFERENCE, tmp_path / "reference.png")
-    name, *options = command.replace("REFERENCE", str(tmp_path / "reference.png")).split()
+    save_image(imgops.invert(load_image(photos / "photo0.png")), tmp_path / "same.png")
+    places = {"REFERENCE": tmp_path / "reference.png", "SAME": tmp_path / "same.png"}
+    name, *options = [str(places.get(word, word)) for word in command.split()]
     code, _, err = run(capsys, "imgops", name, photos / "photo0.png", *options, "--out", tmp_path / "out")
     assert code == 0, err
     expected = OPERATIONS[command][1](load_image(photos / "photo0.png"))
@@ -239,6 +255,21 @@ def test_histograms_are_drawn(capsys, tmp_path, photos):
         run(capsys, "imgops", "histogram", photos / "photo0.png", "--out", tmp_path / "out", "--scale", "log")[0] == 0
     )
     assert load_image(tmp_path / "out" / "photo0.png").width > 100
+
+
+def test_grey_pictures_are_coloured(capsys, tmp_path, photos):
+    command = ["imgops", "colormap", photos / "grey.png", "--map", "lagoon", "--out", tmp_path / "out"]
+    assert run(capsys, *command)[0] == 0
+    expected = imgops.apply_colormap(load_image(photos / "grey.png"), "lagoon")
+    np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "out" / "grey.png")), np.asarray(expected))
+
+
+def test_a_bar_shows_progress_on_a_terminal_unless_asked_to_be_quiet(capsys, monkeypatch, tmp_path, photos):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, out, err = run(capsys, "imgops", "invert", photos, "--out", tmp_path / "out")
+    assert "4/4" in err
+    assert out == ""
+    assert run(capsys, "imgops", "invert", photos, "--out", tmp_path / "out", "--quiet")[1:] == ("", "")
 
 
 def test_folders_are_edited_whole(capsys, tmp_path, photos):
@@ -299,6 +330,8 @@ def bad_commands(tmp_path, photos):
         "expected two whole numbers": ["imgops", "clahe", photo, "--grid-size", "8", "--out", out],
         "`mode`": ["imgops", "blend", photo, "--with", photo, "--mode", "mix", "--out", out],
         "missing.png: no such file": ["imgops", "match", photo, "--reference", tmp_path / "missing.png", "--out", out],
+        "expected two numbers": ["imgops", "curve", photo, "--points", "0,0", "9", "--out", out],
+        "must have the size of": ["imgops", "dissolve", photo, "--with", photos / "photo1.jpg", "--out", out],
         "levels": ["imgops", "posterize", photo, "--levels", "0", "--out", out],
         "notes.txt: not a PNG": ["imgops", "invert", photos / "notes.txt", "--out", out],
         "`--target` must be at most 999": ["explain", photo, "--target", "1000", "--out", out],

@@ -131,6 +131,18 @@ def _levels(args: argparse.Namespace) -> Edit:
     )
 
 
+def _curve(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+
+    return lambda image: imgops.curve(image, args.points)
+
+
+def _log(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+
+    return lambda image: imgops.log(image, gain=args.gain, inverse=args.inverse)
+
+
 def _sigmoid(args: argparse.Namespace) -> Edit:
     from cvkit import imgops
 
@@ -179,6 +191,40 @@ def _blend(args: argparse.Namespace) -> Edit:
     )
 
 
+def _dissolve(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+    from cvkit.io import load_image
+
+    other = load_image(args.other)
+    return lambda image: imgops.dissolve(image, other, args.share)
+
+
+def _watermark(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+    from cvkit.io import load_image
+
+    mark = args.text if args.mark is None else load_image(args.mark)
+    return lambda image: imgops.watermark(image, mark, position=args.position, opacity=args.opacity)
+
+
+def _blur(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+
+    return lambda image: imgops.gaussian_blur(image, args.sigma)
+
+
+def _resize(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+
+    return lambda image: imgops.resize(image, args.size, mode=args.mode)
+
+
+def _colormap(args: argparse.Namespace) -> Edit:
+    from cvkit import imgops
+
+    return lambda image: imgops.apply_colormap(image, args.map)
+
+
 def _histogram(args: argparse.Namespace) -> Edit:
     from cvkit import imgops
     from cvkit.io import to_pillow
@@ -193,6 +239,15 @@ def _pair(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected two whole numbers with a comma between, got {text!r}") from None
     return first, second
+
+
+def _point(text: str) -> tuple[float, float]:
+    """Parse ``128,180.5``."""
+    try:
+        before, after = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected two numbers with a comma between, got {text!r}") from None
+    return before, after
 
 
 def _number_or_name(text: str) -> float | str:
@@ -264,6 +319,30 @@ _OPERATIONS = {
             ("--out-white", _number(None, "lightest tone of the result")),
         ),
     ),
+    "curve": _Operation(
+        "bend the tones by a smooth curve through points",
+        _curve,
+        (
+            (
+                "--points",
+                {
+                    "type": _point,
+                    "nargs": "+",
+                    "required": True,
+                    "metavar": "BEFORE,AFTER",
+                    "help": "tones before and after, rising, such as 0,0 128,180 255,255",
+                },
+            ),
+        ),
+    ),
+    "log": _Operation(
+        "lighten the dark tones by a logarithm",
+        _log,
+        (
+            ("--gain", _number(1.0, "factor")),
+            ("--inverse", {"action": "store_true", "help": "darken by the power of two instead"}),
+        ),
+    ),
     "sigmoid": _Operation(
         "raise the contrast of the middle tones",
         _sigmoid,
@@ -311,6 +390,46 @@ _OPERATIONS = {
             ("--offset", {"type": _pair, "default": (0, 0), "metavar": "ROW,COLUMN", "help": "its top-left corner"}),
             ("--space", {"choices": ["srgb", "linear"], "default": "srgb", "help": "where to mix"}),
         ),
+    ),
+    "dissolve": _Operation(
+        "mix pictures with another of their size",
+        _dissolve,
+        (
+            ("--with", {"dest": "other", "required": True, "metavar": "FILE", "help": "the other picture"}),
+            ("--share", _number(0.5, "of the other picture")),
+        ),
+    ),
+    "watermark": _Operation(
+        "put a mark on pictures",
+        _watermark,
+        (
+            ("--text", {"default": "", "metavar": "TEXT", "help": "the mark, in letters"}),
+            ("--mark", {"metavar": "FILE", "help": "or a small picture, whose alpha counts"}),
+            (
+                "--position",
+                {"default": "bottom-right", "metavar": "NAME", "help": "where, or tile (default: %(default)s)"},
+            ),
+            ("--opacity", _number(0.5, "of the mark")),
+        ),
+    ),
+    "blur": _Operation(
+        "smooth by a Gaussian", _blur, (("--sigma", _number(None, "its standard deviation in pixels", required=True)),)
+    ),
+    "resize": _Operation(
+        "give pictures another size",
+        _resize,
+        (
+            ("--size", {"type": _pair, "required": True, "metavar": "HEIGHT,WIDTH", "help": "in pixels"}),
+            (
+                "--mode",
+                {"choices": ["nearest", "bilinear", "bicubic"], "default": "bilinear", "help": "how to interpolate"},
+            ),
+        ),
+    ),
+    "colormap": _Operation(
+        "turn grey pictures into colours",
+        _colormap,
+        (("--map", {"default": "ember", "metavar": "NAME", "help": "the colour map (default: %(default)s)"}),),
     ),
     "histogram": _Operation(
         "draw the histograms",
