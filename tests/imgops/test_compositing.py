@@ -99,6 +99,69 @@ def test_an_opaque_source_comes_out_bit_for_bit():
     assert np.array_equal(composite(source, backdrop), source)
 
 
+# What comes out where one of the two is transparent, and where it is opaque; None says nothing simple.
+# operator: (source transparent, backdrop transparent, source opaque, backdrop opaque)
+IDENTITIES = {
+    "clear": ("nothing", "nothing", "nothing", "nothing"),
+    "copy": ("nothing", "source", "source", "source"),
+    "destination": ("backdrop", "nothing", "backdrop", "backdrop"),
+    "source-over": ("backdrop", "source", "source", None),
+    "destination-over": ("backdrop", "source", None, "backdrop"),
+    "source-in": ("nothing", "nothing", None, "source"),
+    "destination-in": ("nothing", "nothing", "backdrop", None),
+    "source-out": ("nothing", "source", None, "nothing"),
+    "destination-out": ("backdrop", "nothing", "nothing", None),
+    "source-atop": ("backdrop", "nothing", None, None),
+    "destination-atop": ("nothing", "source", None, None),
+    "xor": ("backdrop", "source", None, None),
+    "lighter": ("backdrop", "source", None, None),
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+@given(seed=SEEDS, premultiplied=st.booleans())
+def test_identities_and_annihilators(operator, dtype, seed, premultiplied):
+    top = 1.0 if dtype is np.float64 else np.iinfo(dtype).max
+    rng = np.random.default_rng(seed)
+    for i, expected in enumerate(IDENTITIES[operator]):
+        pair = rng.random((2, 4, 5, 4))
+        pair[i % 2, ..., 3] = i // 2
+        if premultiplied:
+            pair[..., :3] *= pair[..., 3:]
+        source, backdrop = pair if dtype is np.float64 else np.floor(pair * top + 0.5).astype(dtype)
+        if premultiplied:
+            source[..., :3], backdrop[..., :3] = (np.minimum(x[..., :3], x[..., 3:]) for x in (source, backdrop))
+        result = composite(source, backdrop, operator=operator, premultiplied=premultiplied)
+        if expected == "nothing":
+            assert (result[..., 3] == 0).all()
+        elif expected is not None:
+            wanted = {"source": source, "backdrop": backdrop}[expected]
+            visible = wanted[..., 3] > 0
+            np.testing.assert_allclose(result[visible], wanted[visible], atol=1e-12 if dtype is np.float64 else 0)
+            assert (result[~visible][:, 3] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_two_opaque_pictures(dtype):
+    rng = np.random.default_rng(0)
+    pair = rng.random((2, 4, 5, 4))
+    pair[..., 3] = 1
+    source, backdrop = pair if dtype is np.float64 else np.floor(pair * 255 + 0.5).astype(dtype)
+    for operator, expected in {
+        "source-atop": source,
+        "source-in": source,
+        "destination-atop": backdrop,
+        "destination-in": backdrop,
+        "destination-over": backdrop,
+    }.items():
+        assert np.array_equal(composite(source, backdrop, operator=operator), expected)
+    for operator in ("xor", "source-out", "destination-out"):
+        assert (composite(source, backdrop, operator=operator)[..., 3] == 0).all()
+    total = np.minimum(source.astype(float) + backdrop, backdrop[0, 0, 3])
+    np.testing.assert_allclose(composite(source, backdrop, operator="lighter"), total, atol=1e-12)
+
+
 @given(SEEDS)
 def test_operators_are_dual(seed):
     rng = np.random.default_rng(seed)

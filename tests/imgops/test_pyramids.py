@@ -106,6 +106,8 @@ def test_blend_is_differentiable():
     images = [torch.rand(2, 1, 6, 9, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2)]
     mask = (torch.rand(6, 9, generator=generator, dtype=torch.float64) * 0.8 + 0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b, m: pyramid_blend(a, b, m, levels=2), (*images, mask))
+    assert torch.autograd.gradcheck(lambda image: tuple(laplacian_pyramid(image, 2)), images[0])
+    assert torch.autograd.gradcheck(lambda *bands: collapse_pyramid(bands), tuple(laplacian_pyramid(images[1], 2)))
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0), (1, 1), (1, 9)])
