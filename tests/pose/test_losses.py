@@ -223,10 +223,15 @@ def test_masked_joints_do_not_dilute_or_poison(loss):
     torch.testing.assert_close(loss(outputs, heatmaps, weights), whole)  # half of the joints masked: the same loss
     if loss is not LOSSES["ohkm"]:
         torch.testing.assert_close(loss(outputs, heatmaps, weights, normalize="all"), whole / 2)
-    poisoned = outputs.clone()
-    poisoned[:, :, 3] = float("nan")
-    if loss is not LOSSES["ohkm"]:
-        torch.testing.assert_close(loss(poisoned, heatmaps, weights), whole)
+    poisoned, strange = outputs.clone(), heatmaps.clone()
+    poisoned[:, :, 3] = strange[:, 2:] = float("nan")
+    torch.testing.assert_close(loss(poisoned, heatmaps, weights), whole)
+    leaf = outputs.clone().requires_grad_()
+    value = loss(leaf, strange, weights)
+    value.backward()
+    torch.testing.assert_close(value, whole)
+    assert torch.isfinite(leaf.grad).all()  # unlabelled targets that are NaN reach no weight of the network
+    assert (leaf.grad[:, :, 2:] == 0).all()
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

@@ -2,7 +2,7 @@
 
 All functions take outputs ``(N, J, ...)`` or, with an axis of stacks, ``(N, S, J, ...)`` and targets without it; stacks
 are summed (intermediate supervision). They work in float32 at least, inside autocast too, and give exactly 0, with a
-graph, where nothing is labelled.
+graph, where nothing is labelled. Targets of joints of weight 0 may hold anything, NaN too.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def ohkm_mse(
     hardest = check_integer("hardest", hardest, minimum=1)
     stacks, target, weights = _prepare(outputs, heatmaps, weights)
     with _no_autocast(stacks):
-        weighted = _squared(stacks, target) * weights[:, None]
+        each = weights[:, None]
+        weighted = torch.where(each > 0, _squared(stacks, target) * each, 0.0)
         chosen, index = weighted.topk(min(hardest, weighted.shape[-1]), dim=-1)
         counted = weights[:, None].expand_as(weighted).gather(-1, index)
         count = counted.sum((0, 2)) if normalize == "labelled" else counted.new_full((1,), float(counted[:, 0].numel()))
@@ -416,8 +417,7 @@ def coordinate_loss(
     check_interval("scale", scale, 0, low_open=True)
     stacks, target, weights = _prepare(predicted, keypoints, weights, trailing=1)
     with _no_autocast(stacks):
-        known = (weights > 0)[:, None, :, None]
-        difference = torch.where(known, stacks - torch.where(known, target[:, None], 0.0), 0.0)
+        difference = torch.where((weights > 0)[:, None, :, None], stacks - target[:, None], 0.0)
         if kind == "euclidean":
             squared = difference.square().sum(-1)
             apart = squared > 0
@@ -459,7 +459,9 @@ def _prepare(
     if weights.shape != targets.shape[:2]:
         raise ValueError(f"`weights` must be (N, J), here {tuple(targets.shape[:2])}; got {tuple(weights.shape)}")
     dtype = torch.float64 if outputs.dtype == torch.float64 else torch.float32
-    return stacks.to(dtype), targets.to(dtype), weights.to(dtype)
+    weights = weights.to(dtype)
+    known = (weights > 0).reshape(weights.shape + (1,) * (targets.ndim - 2))
+    return stacks.to(dtype), torch.where(known, targets.to(dtype), 0.0), weights
 
 
 def _no_autocast(x: Tensor) -> torch.autocast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -169,7 +170,7 @@ class UDPCodec:
     Three channels a joint, in the order disc, x offset, y offset. The disc is 1 within `radius` of the joint; there the
     offsets are ``(joint - pixel) / radius``. Decoding finds the highest place of the blurred disc and averages what the
     pixels around it say, each by its heat, so that it inverts encoding to the border. The grids lie corner centre on
-    corner centre, ``x_map = x (w - 1) / (W - 1)``, in both directions. Scores are the heights of the disc.
+    corner centre, ``x_map = x (w - 1) / (W - 1)``, in both directions. Scores are the heights of the blurred disc.
 
     References
     ----------
@@ -236,6 +237,10 @@ class UDPCodec:
         said_y = (votes * (y[:, None] + self.radius * maps[:, :, 2])).sum((-2, -1)) / torch.where(found, total, 1.0)
         places = torch.where(found[..., None], torch.stack((said_x, said_y), -1), peaks.places)
         places = places + 0 * peaks.places  # NaN where there is no peak
+        flat = heat.amax((-2, -1)) == heat.amin((-2, -1))  # a blurred constant is one up to rounding alone
+        if height * width > 1:
+            places = torch.where(flat[..., None], math.nan, places)
+            peaks = peaks._replace(heights=torch.where(flat, 0.0, peaks.heights))
         return Keypoints(to_input(places, self.input_size, self.heatmap_size, "corners"), peaks.heights)
 
     def loss(self, outputs: Tensor, targets: Targets) -> Tensor:

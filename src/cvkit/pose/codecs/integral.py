@@ -12,7 +12,7 @@ from torch import Tensor
 from cvkit._checks import check_choice, check_interval, check_size
 from cvkit.pose.codecs.base import Keypoints, Targets, check_keypoints, check_maps, to_input, to_map
 from cvkit.pose.codecs.gaussian import gaussian_targets
-from cvkit.pose.codecs.softmax import normalised
+from cvkit.pose.codecs.softmax import logits_of, normalised
 from cvkit.pose.losses import coordinate_loss, js_divergence, kl_divergence, map_variances, variance_regularizer
 
 if TYPE_CHECKING:
@@ -150,5 +150,5 @@ class IntegralCodec:
         return outputs.flip(-1)[..., list(flip), :, :]
 
     def ideal_output(self, targets: Targets) -> Tensor:
-        """Return logits whose softmax is the targets' maps."""
-        return targets.heatmaps.clamp_min(1e-30).log()
+        """Return logits whose softmax is the targets' maps, 0 at the highest pixel."""
+        return logits_of(targets.heatmaps)

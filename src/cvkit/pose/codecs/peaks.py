@@ -155,10 +155,13 @@ def _window(maps: Tensor, pixel: Tensor, side: int) -> tuple[Tensor, Tensor, Ten
     return values.to(_wide(maps)), x, y
 
 
-def _newton(gradient: tuple[Tensor, Tensor], hessian: tuple[Tensor, Tensor, Tensor], free: tuple[bool, bool]) -> Tensor:
-    """Return the step ``-H^-1 g`` to the top of a quadratic, ``(M, 2)``.
+def _newton(
+    gradient: tuple[Tensor, Tensor], hessian: tuple[Tensor, Tensor, Tensor], free: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """Return the step ``-H^-1 g`` to the top of a quadratic, ``(M, 2)``, and which axes have a top.
 
-    An axis that is not `free` or not concave stays; where the two axes together have no top, each is solved alone.
+    An axis that is not `free` or not concave has none, its step is 0; where the two axes together have no top, each is
+    solved alone.
     """
     (gx, gy), (hxx, hxy, hyy) = gradient, hessian
     top_x, top_y = (hxx < 0) & free[0], (hyy < 0) & free[1]
@@ -169,7 +172,7 @@ def _newton(gradient: tuple[Tensor, Tensor], hessian: tuple[Tensor, Tensor, Tens
     alone_y = torch.where(top_y, -gy / torch.where(top_y, hyy, 1.0), 0.0)
     dx = torch.where(joint, (hxy * gy - hyy * gx) / safe, alone_x)
     dy = torch.where(joint, (hxy * gx - hxx * gy) / safe, alone_y)
-    return torch.stack((dx, dy), -1)
+    return torch.stack((dx, dy), -1), torch.stack((top_x, top_y), -1)
 
 
 def _near(place: Tensor, pixel: Tensor) -> Tensor:
@@ -208,9 +211,9 @@ def _taylor(maps: Tensor, pixel: Tensor) -> Tensor:
     free = (maps.shape[-1] >= 3, maps.shape[-2] >= 3)
     if not all(free):
         hxy = torch.zeros_like(hxy)
-    step = _newton((gx, gy), (hxx, hxy, hyy), free)
-    centre = torch.stack((x[:, 1] if free[0] else pixel[:, 0], y[:, 1] if free[1] else pixel[:, 1]), -1)
-    return _near(centre.to(step.dtype) + step, pixel)
+    step, top = _newton((gx, gy), (hxx, hxy, hyy), free)
+    centre = torch.stack((x[:, 1], y[:, 1]), -1)
+    return _near(torch.where(top, centre.to(step.dtype) + step, pixel.to(step.dtype)), pixel)
 
 
 def _dark(maps: Tensor, pixel: Tensor, sigma: float) -> Tensor:
@@ -228,8 +231,8 @@ def _dark(maps: Tensor, pixel: Tensor, sigma: float) -> Tensor:
 def _fit(maps: Tensor, pixel: Tensor) -> Tensor:
     """Top of the quadratic through log h on a 5x5 window inside the map, by least squares with weights h^2.
 
-    The error of log h is that of h divided by h, so these weights make all errors alike. Solved in float64: 25 numbers
-    a map.
+    The error of log h is that of h divided by h, so these weights make all errors alike. Half precision rounds in
+    proportion to h, which weighs against additive noise: there the weights are h. Solved in float64: 25 numbers a map.
     """
     if min(maps.shape[-2:]) < 3:
         return _taylor(maps, pixel)
@@ -237,17 +240,18 @@ def _fit(maps: Tensor, pixel: Tensor) -> Tensor:
     heat = values.double() / values.amax((-2, -1), keepdim=True).clamp_min(1e-30)
     dx, dy = (x - pixel[:, :1]).double()[:, None, :], (y - pixel[:, 1:]).double()[:, :, None]
     dx, dy = dx.expand(-1, 5, 5), dy.expand(-1, 5, 5)
-    terms = torch.stack((torch.ones_like(dx), dx, dy, dx * dx / 2, dx * dy, dy * dy / 2), -1).flatten(
-        1, 2
-    )  # (M, 25, 6)
+    terms = torch.stack((torch.ones_like(dx), dx, dy, dx * dx / 2, dx * dy, dy * dy / 2), -1)
+    terms = terms.flatten(1, 2)  # (M, 25, 6)
     log = heat.clamp_min(1e-30).log().flatten(1)[..., None]
+    power = 2.0 if maps.dtype == _wide(maps) else 1.0
+    given = heat.clamp_min(0).pow(power).flatten(1)[..., None]
     # The second round weights by the heat that the first one fitted: noise no longer weighs itself.
-    first = _least_squares(terms, log, heat.clamp_min(0).square().flatten(1)[..., None])
+    first = _least_squares(terms, log, given)
     fitted = (terms @ first[..., None]).clamp_max(0.5)
     concave = ((first[:, 3] < 0) & (first[:, 5] < 0))[:, None, None]
-    weights = torch.where(concave, (2 * fitted).exp(), heat.clamp_min(0).square().flatten(1)[..., None])
+    weights = torch.where(concave, (power * fitted).exp(), given)
     solved = _least_squares(terms, log, torch.where(log > -69, weights, 0.0))
-    step = _newton((solved[:, 1], solved[:, 2]), (solved[:, 3], solved[:, 4], solved[:, 5]), (True, True))
+    step, _ = _newton((solved[:, 1], solved[:, 2]), (solved[:, 3], solved[:, 4], solved[:, 5]), (True, True))
     return _near(pixel.double() + step, pixel).to(_wide(maps))
 
 

@@ -103,8 +103,14 @@ class SoftmaxCodec:
         return outputs.flip(-1)[..., list(flip), :, :]
 
     def ideal_output(self, targets: Targets) -> Tensor:
-        """Return logits whose softmax is the targets' maps."""
-        return targets.heatmaps.clamp_min(1e-30).log()
+        """Return logits whose softmax is the targets' maps, 0 at the highest pixel."""
+        return logits_of(targets.heatmaps)
+
+
+def logits_of(maps: Tensor) -> Tensor:
+    """Return the logarithms of maps, 0 at the highest pixel: half precision is finest there."""
+    logits = maps.clamp_min(1e-30).log()
+    return logits - logits.amax((-2, -1), keepdim=True)
 
 
 def normalised(targets: Targets) -> Targets:
