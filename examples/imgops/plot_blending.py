@@ -109,18 +109,21 @@ figure_seam = imgops.contact_sheet(
 # By gradients
 # ------------
 #
-# A patch from another picture keeps its gradients and takes its colours from the place it is put into.
+# A patch from another picture keeps its gradients and takes its colours from the place it is put into. With mixed
+# gradients the stronger one counts, so that the ridge shows through where the patch is even.
 
-boat = np.full((40, 60, 3), (105, 135, 118), np.uint8)
-boat = imgops.draw_lines(boat, [[[14, 26], [46, 26]], [[18, 29], [42, 29]]], "#a0522d", 5)
-boat = imgops.draw_lines(boat, [[[30, 6], [30, 24]]], "#8a6a50", 2)
-boat = imgops.draw_lines(boat, [[[34, 10], [40, 20]], [[34, 14], [37, 20]], [[34, 18], [35, 20]]], "#f4f0e4", 4)
-place = (58, 30)
+balloon = np.full((56, 48, 3), (176, 170, 160), np.uint8)
+balloon = imgops.draw_lines(balloon, [[[19, 31], [22, 42]], [[29, 31], [26, 42]]], "#5a4632", 1)
+for size, color in ((15, "#c8402e"), (10, "#f0c040"), (5, "#c8402e")):
+    balloon = imgops.draw_points(balloon, [[24, 19]], color, size)
+balloon = imgops.draw_lines(balloon, [[[22, 44], [26, 44]]], "#5a4632", 4)
+place = (18, 14)
+everywhere = np.ones(balloon.shape[:2], dtype=bool)
 figure_gradients = imgops.contact_sheet(
     [
-        imgops.composite(boat, backdrop, offset=place),
-        imgops.poisson_blend(boat, backdrop, np.ones((40, 60), bool), offset=place),
-        imgops.poisson_blend(boat, backdrop, np.ones((40, 60), bool), mode="mixed", offset=place),
+        imgops.composite(balloon, backdrop, offset=place),
+        imgops.poisson_blend(balloon, backdrop, everywhere, offset=place),
+        imgops.poisson_blend(balloon, backdrop, everywhere, mode="mixed", offset=place),
     ],
     columns=3,
     labels=["pasted", "normal", "mixed"],
