@@ -350,12 +350,12 @@ def _explanation(request: _Request, found: Sequence[_Found]) -> Explanation:
     if request.size == "layer" and len(sizes) > 1:
         raise ValueError(f"`size` 'layer' needs layers of one size; got {', '.join(map(str, sorted(sizes)))}")
     size = tuple(raw[0].shape[1:]) if request.size == "layer" else request.size
-    shown_maps = [normalize_maps(one, size, request.normalize) for one in raw]
-    maps = fuse_maps([one for one, _ in shown_maps], request.fuse)
     scores = _present(_joined([one.scores for one in found]))
     lost = ~torch.isfinite(scores.detach())  # a score that is no number explains nothing
-    nothing = torch.stack([degenerate for _, degenerate in shown_maps]).all(0) | lost
-    maps = torch.where(per_sample(lost, maps), torch.zeros_like(maps), maps)
+    told = [torch.where(per_sample(lost, one), torch.nan, one) for one in raw]
+    shown_maps = [normalize_maps(one, size, request.normalize) for one in told]
+    maps = fuse_maps([one for one, _ in shown_maps], request.fuse)
+    nothing = torch.stack([degenerate for _, degenerate in shown_maps]).all(0)
     return Explanation(
         maps=maps.float(),
         raw=raw if request.several or count > 1 else raw[0],

@@ -81,18 +81,20 @@ def normalize_maps(raw: Tensor, size: Sequence[int], kind: Normalization) -> tup
         maps = resize_maps(raw, size)
         low, high = _extreme(maps, "amin"), _extreme(maps, "amax")
         nothing = ~finite | (high - low <= _NOTHING * magnitude)
-        maps = _share(maps - per_sample(low, maps), high - low)
-    else:
-        positive = raw.relu() if kind == "max" else raw.abs()
-        nothing = ~finite | (_extreme(positive, "amax") <= _NOTHING * magnitude)
-        maps = resize_maps(positive, size)
-        top = _extreme(maps, "amax")
-        if kind == "percentile" and maps.numel():
-            high = maps.detach().flatten(1).quantile(0.99, dim=1)
-            top = torch.where(high > 0, high, top)
-        maps = _share(maps, top)
-    maps = torch.where(per_sample(nothing, maps), torch.zeros_like(maps), maps.clamp(0.0, 1.0))
-    return maps, nothing
+        return _divided(maps - per_sample(low, maps), high - low, nothing), nothing
+    positive = raw.relu() if kind == "max" else raw.abs()
+    nothing = ~finite | (_extreme(positive, "amax") <= _NOTHING * magnitude)
+    maps = resize_maps(positive, size)
+    top = _extreme(maps, "amax")
+    if kind == "percentile" and maps.numel():
+        high = maps.detach().flatten(1).quantile(0.99, dim=1)
+        return _divided(maps, torch.where(high > 0, high, top), nothing).clamp(max=1.0), nothing
+    return _divided(maps, top, nothing), nothing
+
+
+def _divided(maps: Tensor, by: Tensor, nothing: Tensor) -> Tensor:
+    """Return maps divided per sample, 0 where there is nothing to show: one pass over maps of the input's size."""
+    return maps / per_sample(torch.where(nothing | (by <= 0), torch.inf, by), maps)
 
 
 def fuse_maps(maps: Sequence[Tensor], kind: Fusion) -> Tensor:
