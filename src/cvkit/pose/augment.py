@@ -96,7 +96,8 @@ class Augmentation:
     References
     ----------
     .. [1] A. Newell, K. Yang, J. Deng, "Stacked Hourglass Networks", ECCV 2016, section 3.2 (rotation and scale).
-    .. [2] Z. Wang et al., "Mspn / cascaded pyramid" training data code (half-body).
+    .. [2] Z. Wang et al., "MSCOCO Keypoints Challenge 2018", Joint Recognition Challenge Workshop at ECCV 2018
+       (half-body).
 
     Examples
     --------

@@ -1,11 +1,12 @@
 import math
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvkit.pose import EPE, NME
+from cvkit.pose import EPE, NME, PCK, PCKCurve
 from reference import pose_metrics
 
 
@@ -78,6 +79,30 @@ def test_images_without_labels_do_not_count_and_missing_predictions_do():
     assert found.nme == math.inf
     assert found.failure_rate == 0.5
     assert found.auc == 0.5
+
+
+def test_no_loop_over_images_or_joints():
+    def calls(count):
+        labels = np.random.default_rng(0).uniform(0, 9, (count, count, 2))
+        metrics = [NME("box"), EPE(), PCK(0.1), PCKCurve()]
+        counted = 0
+
+        def count_one(*_):
+            nonlocal counted
+            counted += 1
+
+        sys.setprofile(count_one)
+        try:
+            for metric in metrics[:2]:
+                metric.update(labels + 1, labels)
+            for metric in metrics[2:]:
+                metric.update(labels + 1, labels, normalizer=5.0)
+        finally:
+            sys.setprofile(None)
+        return counted
+
+    calls(3)
+    assert calls(3) == calls(40)
 
 
 def test_epe():

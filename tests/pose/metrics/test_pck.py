@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,6 +104,15 @@ def test_pckh_merges_and_needs_sixteen_joints():
         first.merge(PCKh(definition="per-joint"))
     with pytest.raises(ValueError, match="16"):
         first.update(np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), heads=[[0, 0, 1, 1]])
+
+
+def test_head_boxes_may_be_tensors_that_want_gradients():
+    metric, plain = PCKh(), PCKh()
+    predicted, labels = mpii([0.0, 14.0, 16.0] * 5 + [0.0])
+    plain.update(predicted, labels, heads=[[0, 0, 30, 40]])
+    tensors = [torch.tensor(a, requires_grad=True) for a in (predicted, labels, [[0.0, 0.0, 30.0, 40.0]])]
+    metric.update(*tensors[:2], torch.ones(1, 16), heads=tensors[2])
+    assert metric.compute().mean == plain.compute().mean
 
 
 @given(st.integers(0, 10**6))

@@ -35,9 +35,9 @@ class SimCCCodec:
         Standard deviation of the soft labels in bins, at least 0.5.
     decoder : {'taylor', 'fit', 'argmax', 'mean'}, default 'taylor'
         The top of the parabola through the three logits around the best bin; the same by least squares through all bins
-        within 1.5 sigma of the best one, which is calmer under noise (both exact for Gaussian labels to the border); the
-        best bin; or the mean of the softmax. Logits in half precision are fitted for ``"taylor"`` too: their rounding
-        is noise.
+        within 1.5 sigma of the best one, which is calmer under noise (both exact for Gaussian labels to the border);
+        the best bin; or the mean of the softmax. Logits in half precision are fitted for ``"taylor"`` too: their
+        rounding is noise.
 
     Raises
     ------

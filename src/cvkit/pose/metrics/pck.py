@@ -198,7 +198,7 @@ class PCKh:
             Boxes of the heads, ``(left, top, right, bottom)``.
         """
         _check_mpii(keypoints)
-        length = reference_length("head", keypoints, visibility, boxes=np.asarray(heads))
+        length = reference_length("head", keypoints, visibility, boxes=heads)
         self._counter.update(*distances(predicted, keypoints, visibility, length))
 
     def merge(self, other: PCKh) -> PCKh:
