@@ -43,7 +43,13 @@ def test_preprocessing_belongs_to_the_weights():
 
 
 @pytest.mark.parametrize(
-    ("stacks", "stored", "tensors", "dead"), [(1, 4_364_048, 407, 937_600), (2, 8_429_088, 742, 1_858_688)]
+    ("stacks", "stored", "tensors", "dead"),
+    [
+        (1, 4_364_048, 407, 937_600),
+        (2, 8_429_088, 742, 1_858_688),
+        (4, 16_559_168, 1412, 3_700_864),
+        (8, 32_819_328, 2752, 7_385_216),
+    ],
 )
 def test_second_layout_at_its_published_size(stacks, stored, tensors, dead, caplog):
     state = pose_hourglass.newell_state(pose.StackedHourglass(16, stacks=stacks, stem="newell"))
@@ -132,6 +138,25 @@ def test_errors_name_file_and_tensors(tmp_path):
     for unknown in ("pre.9.weight", "hgs.0.0.up1.bn7.weight", "hgs.0.0.low2.bn1.weight"):
         with pytest.raises(WeightsError, match="unknown tensor"):
             pose.load_published({**second, unknown: torch.zeros(1)})
+
+
+@pytest.mark.fault("princeton-vl/pytorch_stacked_hourglass#49")
+def test_a_file_can_be_told_from_another_by_its_hash(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save(network().state_dict(), path)
+    digest = weights.sha256(path)
+    for beginning in (digest[:8], digest.upper(), digest[:12]):
+        assert pose.load_published(path, sha256=beginning).network.stacks == 2
+    other = "0" * 8 if digest[0] != "0" else "1" * 8
+    with pytest.raises(WeightsError, match=rf"net\.pth: is another file.*{digest}"):
+        pose.load_published(path, sha256=other)
+    with pytest.raises(WeightsError, match=r"gone\.pth"):
+        pose.load_published(tmp_path / "gone.pth", sha256=other)
+    for wrong in ("1234567", "xyzxyzxyz", digest + "0"):
+        with pytest.raises(ValueError, match="hexadecimal"):
+            pose.load_published(path, sha256=wrong)
+    with pytest.raises(TypeError, match="state dict"):
+        pose.load_published(network().state_dict(), sha256=other)
 
 
 class _Evil:

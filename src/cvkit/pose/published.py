@@ -6,13 +6,13 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from cvkit import weights
-from cvkit._checks import check_integer, shown
+from cvkit._checks import check_instance, check_integer, shown
 from cvkit._errors import WeightsError
 from cvkit.pose.codecs import GaussianCodec
 from cvkit.pose.hourglass import StackedHourglass, Stem, reset_convolution
@@ -37,6 +37,7 @@ def load_published(
     source: StrPath | Mapping[str, object],
     *,
     skeleton: Skeleton | None = None,
+    sha256: str | None = None,
     generator: torch.Generator | None = None,
 ) -> Estimator:
     """Load published weights of a stacked hourglass.
@@ -54,6 +55,9 @@ def load_published(
     skeleton : Skeleton, optional
         By default MPII's for 16 joints, else numbered points. If it has another number of joints than the weights, the
         layers that give and read heatmaps are made anew, ready for fine-tuning.
+    sha256 : str, optional
+        The file's SHA-256 in hexadecimal digits or its beginning, at least eight of them, as the names of several
+        published files have it (``...-15e342d9.pth``): another file is refused before it is read.
     generator : torch.Generator, optional
         Source of those new weights; by default a fresh one with seed 0.
 
@@ -66,7 +70,12 @@ def load_published(
     Raises
     ------
     WeightsError
-        If the file is missing or damaged, or its tensors are no stacked hourglass; says which don't fit.
+        If the file is missing or damaged, is another one than `sha256` says, or its tensors are no stacked hourglass;
+        says which don't fit.
+    ValueError
+        If `sha256` is no beginning of a hash.
+    TypeError
+        If `sha256` is given and `source` is no file.
 
     Notes
     -----
@@ -86,6 +95,8 @@ def load_published(
     ('mpii', 1, (0.4404, 0.444, 0.4327))
     """
     name = "the state dict" if isinstance(source, Mapping) else str(source)
+    if sha256 is not None:
+        _check_hash(source, sha256)
     tensors = _strip(_tensors(name, source if isinstance(source, Mapping) else _read(source)))
     if any(key.startswith("pre.") for key in tensors):
         tensors = _from_newell(name, tensors)
@@ -97,6 +108,18 @@ def load_published(
         network = _with_joints(network, joints, generator)
     preprocess = Preprocess((256, 256), mean=_MEANS[network.stem])
     return Estimator(network.eval(), GaussianCodec((256, 256), (64, 64), sigma=1.0), skeleton, preprocess)
+
+
+def _check_hash(source: object, sha256: str) -> None:
+    """Refuse a file whose SHA-256 begins otherwise."""
+    wanted = check_instance("sha256", sha256, str, "a string of hexadecimal digits").lower()
+    if not re.fullmatch(r"[0-9a-f]{8,64}", wanted):
+        raise ValueError(f"`sha256` must be 8 to 64 hexadecimal digits; got {shown(sha256)}")
+    if isinstance(source, Mapping):
+        raise TypeError("`sha256` needs a file as `source`; got a state dict")
+    found = weights.sha256(cast("StrPath", source))
+    if not found.startswith(wanted):
+        raise WeightsError(f"{source}: is another file than expected; its SHA-256 is {found}, not {wanted}")
 
 
 def _read(path: StrPath) -> object:
