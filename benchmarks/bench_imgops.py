@@ -1,6 +1,6 @@
 """Histograms, tone and blending beside OpenCV, scikit-image, Pillow, kornia and blend_modes, those installed.
 
-    python benchmarks/bench_imgops.py [--write] [--tone] [--quick]
+    python benchmarks/bench_imgops.py [--write] [--quick] [--only WORD]
 
 Everything runs on one thread, ours and the peers' in turn in one process. Goals are ratios to OpenCV (or to the peer
 named) at 12 million pixels; 512 x 512 may take one and a half times as long.
@@ -186,7 +186,8 @@ def region_jobs(rgb: np.ndarray) -> list[Job]:
     ]
 
 
-def tone_rows(rounds: dict[str, int]) -> list[Row]:
+def tone_rows(rounds: dict[str, int], only: str = "") -> list[Row]:
+    """Measure the jobs, or those with a word in their name."""
     cv2.setNumThreads(1)
     found: list[Row] = []
     for name, size in SIZES.items():
@@ -194,6 +195,8 @@ def tone_rows(rounds: dict[str, int]) -> list[Row]:
             continue
         rgb = photograph(size)
         for job, ours, peers, goals in histogram_jobs(rgb) + tone_jobs(rgb) + region_jobs(rgb):
+            if only not in job:
+                continue
             limits = {peer: goal * (1.5 if name == "512x512" else 1.0) for peer, goal in goals.items()}
             note = f"peak {peak(ours):.0f} MB of an image of {rgb.nbytes / 1e6:.1f} MB"
             found += measure(job, name, ours, peers, rounds=rounds[name], calls=CALLS[name], goals=limits, note=note)
@@ -203,13 +206,13 @@ def tone_rows(rounds: dict[str, int]) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true", help="store the rows and the table of the docs")
-    parser.add_argument("--tone", action="store_true", help="leave blending out")
     parser.add_argument("--quick", action="store_true", help="512 x 512 only")
+    parser.add_argument("--only", default="", metavar="WORD", help="only the jobs with this in their name")
     options = parser.parse_args()
-    rounds = {"512x512": 15, "4000x3000": 0 if options.quick else 5}
-    rows = tone_rows(rounds)
-    if not options.tone:
-        rows += blending_rows({"512x512": 15, "4000x3000": 0 if options.quick else 3})
+    if options.write and (options.only or options.quick):
+        parser.error("--write is for all jobs at all sizes")
+    rows = tone_rows({"512x512": 15, "4000x3000": 0 if options.quick else 5}, options.only)
+    rows += blending_rows({"512x512": 15, "4000x3000": 0 if options.quick else 3}, options.only)
     report(rows, "imgops", write=options.write)
 
 

@@ -37,6 +37,7 @@ __all__ = [
 
 _CHUNK = 1 << 18  # elements of 16 bit handled at once
 _BYTES = 1 << 20  # elements of 8 bit handled at once
+_LOOKED_UP = 1 << 17  # pairs of bytes looked up at once, of which each needs an index of 8 bytes
 _FLOATS = 1 << 16  # elements of float32 handled at once
 _WORDS = 1 << 15  # pixels of 32 bit handled at once
 _LANES = np.uint32(0x00FF00FF)
@@ -70,13 +71,16 @@ def blend_bytes(mode: str, opacity: float) -> Callable[[Array, Array, Array], No
 
     def look_up(b: Array, s: Array, out: Array) -> None:
         # Any formula costs one gather from 64 KB, which stay in the cache.
-        index = np.empty(min(_CHUNK, len(out)), np.uint16)
-        for part in _parts(len(out), _CHUNK):
-            place = index[: len(out[part])]
-            np.copyto(place, b[part])
-            place <<= 8
-            place |= s[part]
-            np.take(table, place, out=out[part], mode="clip")
+        room = min(_LOOKED_UP, len(out))
+        pairs, index = np.empty(room, np.uint16), np.empty(room, np.intp)
+        for part in _parts(len(out), _LOOKED_UP):
+            pair = pairs[: len(out[part])]
+            np.copyto(pair, b[part])
+            pair <<= 8
+            pair |= s[part]
+            place = index[: len(pair)]
+            np.copyto(place, pair)
+            np.take(table, place, out=out[part], mode="wrap")
 
     return look_up
 

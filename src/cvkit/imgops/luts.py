@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -370,9 +371,17 @@ def _through(values: ArrayLike, steps: Sequence[Step], low: float, high: float) 
     return scaled if (low, high) == (0, 1) else xp.clip(low + scaled * (high - low), low, high)
 
 
+@lru_cache(maxsize=4)
+def _even_levels(levels: int) -> Array:
+    """Return [0, 1] in so many levels, (1, 1, levels, 1), not to be written to."""
+    values = np.linspace(0.0, 1.0, levels)[None, None, :, None]
+    values.flags.writeable = False
+    return values
+
+
 def _evaluate(steps: Sequence[Step], levels: int) -> Array:
     """Return the curves at evenly spaced levels: (N or 1, C or 1, levels) float64 in [0, 1]."""
-    values: Any = np.linspace(0.0, 1.0, levels)[None, None, :, None]
+    values: Any = _even_levels(levels)
     for step in steps:
         values = step(values)
     return cast("Array", np.clip(values[..., 0], 0.0, 1.0))
