@@ -42,6 +42,7 @@ def points(seed, *shape):
 
 @given(matrices(), st.integers(0, 99))
 @pytest.mark.fault("princeton-vl/pose-hg-train#33")
+@pytest.mark.fault("bearpaw/pytorch-pose#94")
 def test_inverse_takes_points_back(matrix, seed):
     places = points(seed, 5)
     back = transform_points(invert(matrix), transform_points(matrix, places))

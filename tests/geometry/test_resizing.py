@@ -44,6 +44,7 @@ def test_columns_of_width_one_are_right_on_tensors(size):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.fault("princeton-vl/pytorch_stacked_hourglass#14")
 @given(random_images(np.uint8, channels=st.sampled_from([None, 3])), SIDE, SIDE, st.sampled_from(sorted(PILLOW)))
 def test_arrays_of_bytes_agree_with_pillow_bit_for_bit(image, height, width, mode):
     picture = Image.fromarray(image)

@@ -6,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvkit.pose import StackedHourglass, fold_batch_norm
+from cvkit.pose import (
+    GaussianCodec,
+    IntegralCodec,
+    OneHotCodec,
+    SoftmaxCodec,
+    StackedHourglass,
+    UDPCodec,
+    fold_batch_norm,
+)
 from reference import pose_hourglass
 
 
@@ -64,6 +72,8 @@ def test_any_shape_in_a_quarter_out(stacks, depth, blocks, channels, joints, ste
     assert last.shape == (2, 1, *outputs.shape[2:])
 
 
+@pytest.mark.fault("ilovepose/DarkPose#21")
+@pytest.mark.fault("shunsukesaito/PIFu#92")
 @pytest.mark.fault("bearpaw/pytorch-pose#39")
 @pytest.mark.fault("princeton-vl/pytorch_stacked_hourglass#21")
 @pytest.mark.parametrize("size", [(96, 96), (240, 320), (250, 190)])
@@ -267,3 +277,48 @@ def test_exports_with_a_dynamic_batch():
     )
     more = torch.rand(5, 3, 16, 16)
     torch.testing.assert_close(program.module()(more), network(more))
+
+
+class Decoded(torch.nn.Module):
+    """From images to places and scores."""
+
+    def __init__(self, network, codec):
+        super().__init__()
+        self.network, self.codec = network, codec
+
+    def forward(self, images):
+        found = self.codec.decode(self.network(images, last_only=True)[:, -1])
+        return found.keypoints, found.scores
+
+
+@pytest.mark.fault("open-mmlab/mmpose#541")
+@pytest.mark.fault("open-mmlab/mmpose#576")
+@pytest.mark.fault("ivadomed/ivadomed#852")
+@pytest.mark.fault("leoxiaobin/deep-high-resolution-net.pytorch#305")
+@pytest.mark.parametrize(
+    ("codec", "folded"),
+    [
+        (GaussianCodec((16, 24), (4, 6), 1.0), True),
+        (UDPCodec((16, 24), (4, 6), radius=1.5), False),
+        (SoftmaxCodec((16, 24), (4, 6)), False),
+        *(
+            pytest.param(codec, False, marks=pytest.mark.slow)
+            for codec in (
+                *(GaussianCodec((16, 24), (4, 6), 1.0, decoder) for decoder in ("fit", "dark", "quarter", "argmax")),
+                IntegralCodec((16, 24), (4, 6)),
+                OneHotCodec((16, 24), (4, 6)),
+            )
+        ),
+    ],
+)
+def test_exports_with_decoding_inside(codec, folded):
+    network = randomised(small(joints=codec.channels(2), stacks=2, depth=1)).eval()
+    whole = Decoded(fold_batch_norm(network) if folded else network, codec).eval()
+    dynamic = {"images": {0: torch.export.Dim("batch")}}
+    with torch.no_grad():
+        program = torch.export.export(whole, (torch.rand(2, 3, 16, 24),), dynamic_shapes=dynamic, strict=False)
+        images = torch.rand(5, 3, 16, 24)
+        for found, expected in zip(program.module()(images), whole(images), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    names = {str(node.target) for node in program.graph.nodes}
+    assert not any("mkldnn" in name for name in names)  # what other runtimes know

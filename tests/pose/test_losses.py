@@ -149,6 +149,7 @@ def test_divergences_pull_a_confidently_wrong_map():
         assert pull[0, 0] > 0.01
 
 
+@pytest.mark.fault("anibali/margipose#37")
 @pytest.mark.fault("anibali/dsntnn#1")
 def test_js_is_never_negative_and_zero_at_equality():
     logits = torch.randn(4, 3, 6, 5, generator=torch.Generator().manual_seed(0)) * 30
@@ -268,6 +269,7 @@ def test_float16_maps_do_not_overflow():
     assert float(pose.masked_mse(outputs, torch.zeros(1, 1, 64, 64), torch.ones(1, 1))) == 40_000
 
 
+@pytest.mark.fault("leoxiaobin/deep-high-resolution-net.pytorch#248")
 def test_ohkm_works_at_batch_one_without_weights_of_its_own():
     outputs, heatmaps, _ = sample(6, n=1, s=1)
     found = pose.ohkm_mse(outputs, heatmaps, torch.ones(1, 4), hardest=8)

@@ -68,6 +68,8 @@ def test_every_kind_of_photograph_alike(tmp_path):
     assert model.predict([]).keypoints.shape == (0, 3, 2)
 
 
+@pytest.mark.fault("1adrianb/face-alignment#19")
+@pytest.mark.fault("1adrianb/face-alignment#150")
 def test_batches_make_no_difference():
     photos = [photo(70 + i, 90, POINTS + i) for i in range(5)]
     model = estimator(fit="stretch")

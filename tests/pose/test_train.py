@@ -48,6 +48,7 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+@pytest.mark.fault("bearpaw/pytorch-pose#58")
 @pytest.mark.fault("bearpaw/pytorch-pose#15")
 def test_same_seed_same_bytes_and_another_seed_other_ones(data, tmp_path):
     state = torch.get_rng_state()
@@ -106,6 +107,18 @@ def test_every_codec_trains(data, tmp_path, codec):
     run = fit(data, tmp_path, model=model, codec=codec, steps=12, recipe=replace(QUICK, augmentation=None), valid=data)
     assert run.history[-1]["loss"] < run.history[0]["loss"]
     assert math.isfinite(run.history[-1]["valid_epe"])
+
+
+@pytest.mark.fault("open-mmlab/mmpose#989")
+def test_starts_no_workers_and_leaves_the_threads_alone(data, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a worker process or another number of threads")
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+    monkeypatch.setattr("torch.set_num_threads", refuse)
+    before = torch.get_num_threads()
+    assert fit(data, tmp_path, steps=2).step == 2
+    assert torch.get_num_threads() == before
 
 
 def test_defaults_need_nothing_but_data_and_a_folder(data, tmp_path):
@@ -168,6 +181,7 @@ def test_rate_rises_and_falls_by_pictures_not_steps():
             pose.Recipe(**options)
 
 
+@pytest.mark.fault("tpfister/caffe-heatmap#17")
 @pytest.mark.fault("princeton-vl/pytorch_stacked_hourglass#27")
 @pytest.mark.fault("ZheC/Realtime_Multi-Person_Pose_Estimation#224")
 def test_a_collapsed_network_is_noticed(data, tmp_path):
@@ -181,6 +195,9 @@ def test_a_collapsed_network_is_noticed(data, tmp_path):
     assert fit(data, tmp_path / "b", model=dead, recipe=replace(frozen, collapse_after=0)).step == 4
 
 
+@pytest.mark.fault("microsoft/human-pose-estimation.pytorch#17")
+@pytest.mark.fault("microsoft/human-pose-estimation.pytorch#45")
+@pytest.mark.fault("xingyizhou/pytorch-pose-hg-3d#16")
 @pytest.mark.slow
 @pytest.mark.fault("bearpaw/pytorch-pose#33")
 @pytest.mark.fault("microsoft/human-pose-estimation.pytorch#8")

@@ -111,6 +111,8 @@ def test_constant_outputs_have_no_peak(codec, value):
             assert (found.scores == 0).all()
 
 
+@pytest.mark.fault("open-mmlab/mmpose#23")
+@pytest.mark.fault("donnyyou/torchcv#4")
 @pytest.mark.fault("open-mmlab/mmpose#344")
 @pytest.mark.fault("open-mmlab/mmpose#2342")
 @pytest.mark.fault("microsoft/human-pose-estimation.pytorch#31")

@@ -1,6 +1,8 @@
 import contextlib
 import io
 import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -82,6 +84,8 @@ def test_equals_the_reference_program(seed, images):
         np.testing.assert_allclose(list(ours.values()), peer(truth, found), rtol=0, atol=1e-9)
 
 
+@pytest.mark.fault("cocodataset/cocoapi#269")
+@pytest.mark.fault("facebookresearch/detectron2#4767")
 @pytest.mark.fault("cocodataset/cocoapi#264")
 @pytest.mark.fault("facebookresearch/detectron2#377")
 def test_equals_the_reference_program_with_other_joints():
@@ -91,6 +95,36 @@ def test_equals_the_reference_program_with_other_joints():
     np.testing.assert_allclose(list(ours.values()), peer(truth, found, sigmas), rtol=0, atol=1e-9)
     with pytest.raises(ValueError, match="3 x 17"):
         coco_evaluate(truth, found)
+
+
+@pytest.mark.fault("cocodataset/cocoapi#354")
+@pytest.mark.fault("cocodataset/cocoapi#421")
+@pytest.mark.fault("open-mmlab/mmpose#677")
+@pytest.mark.fault("open-mmlab/mmpose#1874")
+@pytest.mark.fault("open-mmlab/mmpose#3234")
+@pytest.mark.fault("open-mmlab/mmpose#3250")
+@pytest.mark.fault("open-mmlab/mmcv#3096")
+def test_needs_no_package_but_torch_and_numpy():
+    program = """
+import sys
+for name in ("cv2", "matplotlib", "mmcv", "mmengine", "munkres", "pandas", "pycocotools", "scipy", "skimage",
+             "torchvision", "xtcocotools"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+from cvkit import pose
+points = np.arange(34.0, dtype=np.float32).reshape(1, 17, 2)
+codec = pose.GaussianCodec((64, 48), (16, 12))
+found = codec.decode(codec.encode(points).heatmaps).keypoints
+assert np.abs(found.numpy() - points).max() < 1e-4
+flat = np.concatenate([points[0], np.full((17, 1), 2)], 1).ravel()
+person = {"id": np.int64(1), "image_id": np.int64(7), "category_id": 1, "keypoints": flat, "area": np.float32(999),
+          "bbox": np.zeros(4)}
+truth = {"images": [{"id": np.int64(7)}], "annotations": [person], "categories": [{"id": 1}]}
+result = pose.coco_evaluate(truth, [{"image_id": 7, "category_id": 1, "keypoints": flat, "score": np.float32(1)}])
+print(round(result["AP"], 6))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ended.stdout.strip() == "1.0"
 
 
 def test_published_example(real_data):

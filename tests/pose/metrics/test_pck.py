@@ -71,6 +71,8 @@ def mpii(offsets):
     return predicted, labels
 
 
+@pytest.mark.fault("xingyizhou/pytorch-pose-hg-3d#18")
+@pytest.mark.fault("open-mmlab/mmpose#93")
 @pytest.mark.fault("leoxiaobin/deep-high-resolution-net.pytorch#78")
 @pytest.mark.fault("bearpaw/pytorch-pose#74")
 def test_three_definitions_of_the_mean():
