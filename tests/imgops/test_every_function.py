@@ -388,3 +388,43 @@ def test_results_are_memory_of_their_own(name):
         assert not np.may_share_memory(ALL[name](array), array)
         tensor = as_tensor(array)
         assert ALL[name](tensor).untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
+
+
+# Those that look at values on the way: they count, sort or check them.
+LOOKING = {
+    "autocontrast", "autocontrast_lut", "blend_by_masks", "clahe", "draw_histogram", "equalize", "equalize_lut",
+    "histogram", "joint_histogram", "match_histograms", "match_lut", "overlay", "poisson_blend", "specify_histogram",
+    "threshold", "transfer_color",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch knows no other device")
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize("name", sorted({*ALL} - LOOKING))
+def test_no_step_leaves_the_device(name):
+    """Shapes and devices without values: mixing devices is an error there too, and no graphics card is needed."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    for shape in ((1, 8, 9), (3, 8, 9), (4, 8, 9), (2, 3, 8, 9)):
+        with FakeTensorMode():
+            image = torch.rand(shape, device="cuda")
+            if fits(name, image) and not (name in SINGLE and len(shape) == 4):
+                assert ALL[name](image).device.type == "cuda"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+@every
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_another_device_gives_the_same(name, dtype):
+    generator = torch.Generator().manual_seed(4)
+    for channels in (1, 3, 4):
+        image = torch.rand(channels, 8, 9, generator=generator)
+        image = image if dtype.is_floating_point else (image * 255).to(dtype)
+        if not fits(name, image):
+            continue
+        expected, found = ALL[name](image), ALL[name](image.cuda())
+        if isinstance(found, torch.Tensor):
+            assert found.is_cuda
+            torch.testing.assert_close(found.cpu(), expected, atol=1e-5 if dtype.is_floating_point else 0, rtol=0)
+        else:
+            assert np.array_equal(found, expected)
