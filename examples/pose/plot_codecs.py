@@ -33,10 +33,11 @@ def error_map(codec, noise=0.0):
 
 
 def sheet(maps, labels):
-    """Show error maps on one scale: 0 to 2 pixels."""
-    pictures = [apply_colormap(np.clip(m * 127.5, 0, 255).astype(np.uint8)) for m in maps]
-    texts = [f"{label}: {m.mean():.3f}" for label, m in zip(labels, maps, strict=True)]
-    return contact_sheet(pictures, columns=5, labels=texts, scale=2)
+    """Show error maps on one scale, and the scale itself: 0 to 2 pixels."""
+    ramp = np.tile(np.linspace(0, 2, places), (places, 1))
+    pictures = [apply_colormap(np.clip(m * 127.5, 0, 255).astype(np.uint8)) for m in (*maps, ramp)]
+    texts = [f"{label}: {m.mean():.3f} px" for label, m in zip(labels, maps, strict=True)]
+    return contact_sheet(pictures, columns=6, labels=[*texts, "scale: 0 to 2 px"], scale=2)
 
 
 # %%
@@ -44,7 +45,7 @@ def sheet(maps, labels):
 # -------------
 # The highest pixel alone is right in the middle of each heatmap pixel and two pixels off at its corners. A quarter
 # pixel towards the higher neighbour halves that, except at the border. The last three are exact everywhere. Below
-# each map stands its mean.
+# each map stands its mean, in pixels of the picture.
 
 codecs = [pose.GaussianCodec((side, side), (16, 16), sigma=1.5, decoder=decoder) for decoder in decoders]
 clean = [error_map(codec) for codec in codecs]
@@ -53,8 +54,9 @@ figure_clean = sheet(clean, decoders)
 # %%
 # With noise
 # ----------
-# Networks don't give perfect Gaussians. With noise of 0.01 the Taylor step, which reads nine pixels, wavers; the fit
-# reads twenty-five and weighs each by how much of it is signal.
+# Networks don't give perfect Gaussians. With noise of 0.01 the Taylor step, which reads nine pixels, wavers. DARK blurs
+# the map first, and is calm where it can: only in the square in the middle, since a blur that reaches over the border
+# would move the peak. The fit reads twenty-five pixels, weighs each by how much of it is signal, and needs no margin.
 
 noisy = [error_map(codec, 0.01) for codec in codecs]
 figure_noisy = sheet(noisy, decoders)
