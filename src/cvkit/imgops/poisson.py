@@ -92,8 +92,9 @@ def poisson_blend(
 
     Notes
     -----
-    Results differ from OpenCV's by less than a level, as that cuts digits off and this rounds; grey is not rounded
-    before its gradients are taken. OpenCV's mixed mode compares other quantities than the paper, which this follows.
+    Results differ from OpenCV's by less than a level, as that cuts digits off and this rounds, and by a few levels on
+    regions of several megapixels, where its transforms lose digits that these keep; grey is not rounded before its
+    gradients are taken. OpenCV's mixed mode compares other quantities than the paper, which this follows.
 
     Examples
     --------
