@@ -10,7 +10,7 @@ import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -462,36 +462,39 @@ def interpolate_tiles(
     left, right, across = _neighbours(width, tile[1], tables.shape[1])
     # Columns with the same two neighbours form a cell.
     edges = np.flatnonzero(np.diff(left, prepend=-1) | np.diff(right, prepend=-1))
-    cells = np.cumsum(np.isin(np.arange(width), edges)) - 1
-    kind: Any = np.uint16 if len(edges) * levels <= 1 << 16 else np.int64
-    offsets = (cells * levels).astype(kind)
+    offsets = (np.searchsorted(edges, np.arange(width), side="right") - 1) * levels
     across, back = across.astype(np.float32), (np.float32(1) - across).astype(np.float32)
     down, up = down.astype(np.float32)[:, None], (np.float32(1) - down).astype(np.float32)[:, None]
     # Four float32 of 4 bytes, gathered as one number of 16: upper and lower table to the left, then to the right.
     floats = tables.astype(np.float32)
+    sides = floats[:, left[edges]], floats[:, right[edges]]
     sideways = np.stack([back, back, across, across], 1).reshape(-1)
     result = np.empty((height, width), dtype)
     rows = max(1, _PIXELS // max(width, 1))
 
     def work(first: int, last: int) -> None:
+        places = np.empty((rows, width), np.intp)
+        table = np.empty((len(edges), levels, 4), np.float32)
+        fours = table.view(np.complex128).reshape(-1)
         gathered = np.empty((rows, width), np.complex128)
         mixed = np.empty((rows, width), np.complex64)
         above, below = np.empty((2, rows, width), np.float32)
         y = first
         while y < last:
             strip = int(np.searchsorted(lower[y:last] + upper[y:last], lower[y] + upper[y], side="right")) + y
-            corners = [floats[row][columns[edges]] for columns in (left, right) for row in (upper[y], lower[y])]
-            table = np.stack(corners, -1).view(np.complex128).reshape(-1)
+            for place, (side, row) in enumerate(product(sides, (upper[y], lower[y]))):
+                table[..., place] = side[row]
             for start in range(y, strip, rows):
                 part = slice(start, min(start + rows, strip))
-                index = plane[part].astype(kind)
+                rooms = (places, gathered, mixed, above, below)
+                index, four, two, up_part, low_part = (room[: part.stop - part.start] for room in rooms)
+                np.copyto(index, plane[part])
                 index += offsets
-                four, two, up_part, low_part = (room[: len(index)] for room in (gathered, mixed, above, below))
-                np.take(table, index, out=four, mode="clip")
+                np.take(fours, index, out=four, mode="wrap")
                 flat = four.view(np.float32)
                 flat *= sideways
-                sides = four.view(np.complex64)
-                np.add(sides[:, 0::2], sides[:, 1::2], out=two)
+                pairs = four.view(np.complex64)
+                np.add(pairs[:, 0::2], pairs[:, 1::2], out=two)
                 pair = two.view(np.float32)
                 np.multiply(pair[:, 0::2], up[part], out=up_part)
                 np.multiply(pair[:, 1::2], down[part], out=low_part)
