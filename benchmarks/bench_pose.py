@@ -103,26 +103,44 @@ def inference() -> list[Row]:
     folded = pose.fold_batch_norm(network).to(memory_format=torch.channels_last)
     images = torch.rand(4, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     fast = images.to(memory_format=torch.channels_last)
+    half, half_images = pose.fold_batch_norm(network).to(torch.bfloat16), fast.to(torch.bfloat16)
+    half = half.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         torch.testing.assert_close(folded(fast)[:, -1], other(images)[-1], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(half(half_images)[:, -1].float(), other(images)[-1], rtol=0.05, atol=0.05)
 
     def ours() -> None:
         with torch.inference_mode():
             folded(fast, last_only=True)
 
+    def ours_in_half() -> None:
+        with torch.inference_mode():
+            half(half_images, last_only=True)
+
     def theirs() -> None:
         with torch.inference_mode():
             other(images)
 
-    return measure(
-        "inference, hg2",
-        "4x3x256x256",
-        ours,
-        {PEER: theirs},
-        rounds=11,
-        goals={PEER: 1 / 1.4},
-        note="same weights; folded, channels-last",
-    )
+    size = "4x3x256x256"
+    return [
+        *measure(
+            "inference, hg2",
+            size,
+            ours,
+            {PEER: theirs},
+            rounds=11,
+            goals={PEER: 1 / 1.4},
+            note="same weights; folded, channels-last",
+        ),
+        *measure(
+            "inference, hg2, bfloat16",
+            size,
+            ours_in_half,
+            {PEER: theirs},
+            rounds=5,
+            note="the same in bfloat16; theirs in float32",
+        ),
+    ]
 
 
 def average_precision() -> list[Row]:
