@@ -64,6 +64,7 @@ def test_normalisations_reach_one(method, normalize):
     assert result.maps.flatten(1).amax(1)[~result.degenerate].eq(1).all()
 
 
+@pytest.mark.fault("meta-pytorch/captum#179")
 def test_none_keeps_the_sign():
     result = explain(net(), images(), normalize="none", size="layer", target=1)
     torch.testing.assert_close(result.maps, result.raw)

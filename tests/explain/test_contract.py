@@ -24,6 +24,7 @@ from reference.explain_models import (
     SIZES,
     MLPHead,
     Net,
+    OwnSize,
     Reused,
     TupleLayer,
     differences,
@@ -169,6 +170,20 @@ def test_an_exception_in_a_later_pass_leaves_nothing(method):
         assert differences(before, state(model)) == []
 
 
+@pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt])
+def test_an_exception_in_a_method_of_ones_own_leaves_nothing(error):
+    model, x = net(), images()
+    model.train()
+
+    def fail(A, g):
+        raise error
+
+    before = state(model)
+    with pytest.raises(error):
+        explain(model, x, method=fail, layer="relu2")
+    assert differences(before, state(model)) == []
+
+
 def live_tensors() -> int:
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
@@ -218,6 +233,17 @@ def test_grad_modes_of_the_caller_change_nothing(method, mode):
         assert differences(before, state(model)) == []
     assert_same(result, expected, 0)
     assert_same(again, expected, 0)
+
+
+@every
+@pytest.mark.fault("facebookresearch/TorchRay#11")
+@pytest.mark.fault("Project-MONAI/MONAI#1734")
+def test_a_model_that_is_being_trained_is_explained_as_it_will_be_used(method):
+    model, x = net(), images()
+    expected = run(method, model, x)
+    model.train()
+    assert_same(run(method, model, x), expected, 0)
+    assert model.training
 
 
 @every
@@ -287,6 +313,8 @@ def test_compiled_models_are_explained(method, form):
 
 
 @every
+@pytest.mark.fault("jacobgil/pytorch-grad-cam#340")
+@pytest.mark.fault("kazuto1011/grad-cam-pytorch#13")
 def test_data_parallel_wrappers_are_looked_through(method):
     x = images()
     assert_same(run(method, nn.DataParallel(net()), x), run(method, net(), x), 0)
@@ -298,15 +326,16 @@ def test_data_parallel_wrappers_are_looked_through(method):
 @pytest.mark.fault("frgfm/torch-cam#72")
 def test_in_place_relu_after_the_layer_changes_nothing(method):
     x = images()
-    options = (
-        {"layer": ["conv1", "norm"] if METHODS[method].traits.layer_count > 1 else "norm"}
-        if METHODS[method].traits.layered
-        else {}
-    )
-    if method == "cam":
-        return  # the layer would not be the pooled one
-    expected = run(method, net(inplace=False), x, **options)
-    assert_same(run(method, net(inplace=True), x, **options), expected, 0)
+    options = {}
+    if method == "cam":  # whose layer is the pooled one, which the dropout after it must not write into
+        options = {"layer": "relu2"}
+    elif METHODS[method].traits.layered:
+        options = {"layer": ["conv1", "norm"] if METHODS[method].traits.layer_count > 1 else "norm"}
+    models = [net(inplace=inplace) for inplace in (False, True)]
+    for model in models:
+        model.dropout.inplace = model.relu1.inplace
+    expected = run(method, models[0], x, **options)
+    assert_same(run(method, models[1], x, **options), expected, 0)
 
 
 @every
@@ -454,19 +483,15 @@ def test_custom_targets_and_forwards(method):
 @every_layered
 @pytest.mark.fault("meta-pytorch/captum#156")
 def test_reused_modules_ask_which_call(method):
-    if METHODS[method].traits.layer_count > 1:
-        pytest.skip("takes several layers")
+    if METHODS[method].traits.layer_count > 1 or method == "cam":
+        pytest.skip("takes several layers, or the pooled one alone")
     model, x = seeded(Reused()), images()
     before = state(model)
-    if method == "cam":
-        return
     with pytest.raises(ValueError, match=r"called 2 times \(0: \(3, 4, 11, 14\); 1: \(3, 4, 6, 7\)\)"):
         explain(model, x, method=method, layer="block")
     first, last = (explain(model, x, method=method, layer="block", occurrence=i) for i in (0, -1))
     assert first.raw.shape[1:] == (11, 14)
-    if method == "guidedgradcam":  # whose map has the input's size
-        return
-    assert last.raw.shape[1:] == (6, 7)
+    assert last.raw.shape[1:] == ((11, 14) if method == "guidedgradcam" else (6, 7))  # the former has the input's size
     assert differences(before, state(model)) == []
 
 
@@ -498,6 +523,61 @@ def test_a_head_of_some_depth(method):
     if METHODS[method].traits.layered:
         options["layer"] = ["body.1", "body.3"] if METHODS[method].traits.layer_count > 1 else "body.3"
     assert_sound(explain(model, x, method=method, **options), 3, SIZES[2])
+
+
+# ---------------------------------------------------------------- altered activations, mapped
+
+MAPPED = [("ablationcam", False), ("cam", False), ("ablationcam", True)]
+
+
+@pytest.mark.parametrize(("method", "branches"), MAPPED)
+def test_heads_that_read_the_batchs_size_keep_the_contract(method, branches):
+    model, x = seeded(OwnSize(branches)), images()
+    options = {"method": method, "layer": "body.3", "target": torch.tensor([0, 2, 1])}
+    expected = explain(model, x, **options)
+    model.train().requires_grad_(False)
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    before = state(model)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            assert_same(explain(model, x.clone(), **options), expected, 1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_same(explain(model, x, **options), expected, 0.1)
+    assert_same(explain(model, x, chunk=2, **options), expected, 1e-5)
+    assert differences(before, state(model)) == []
+    with torch.inference_mode():
+        built = seeded(OwnSize(branches))
+    assert_same(explain(built, x, **options), expected, 1e-6)
+    assert_same(explain(torch.compile(seeded(OwnSize(branches)), backend="eager"), x, **options), expected, 1e-6)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(("method", "branches"), MAPPED)
+def test_mapping_leaves_nothing_on_an_error_and_no_tensor(method, branches):
+    model, x = seeded(OwnSize(branches)), images(rows=2)
+    model.train()
+    passes = []
+
+    def fail_later(*args):
+        passes.append(1)
+        if len(passes) > 2:
+            raise BrokenError
+
+    handle = model.head.register_forward_pre_hook(fail_later)
+    before = state(model)
+    with contextlib.suppress(BrokenError):
+        explain(model, x, method=method, layer="body.3", target=1)
+    assert differences(before, state(model)) == []
+    handle.remove()
+    explain(model, x, method=method, layer="body.3", target=1)
+    gc.collect()
+    gc.disable()
+    try:
+        count = live_tensors()
+        explain(model, x, method=method, layer="body.3", target=1)
+        assert live_tensors() == count
+    finally:
+        gc.enable()
 
 
 # ---------------------------------------------------------------- as a loss
