@@ -127,6 +127,22 @@ def test_scorecam_equals_the_algorithm_written_out(rank):
         close(explain(model, x, method="scorecam", layer="tail.1", target=1, chunk=chunk), expected)
 
 
+def test_scorecam_of_a_score_linear_in_the_input_averages_the_scores_parts_under_each_mask():
+    # y = sum_p r_p with r_p the part of position p, so that f(x * H_k) = sum_p H_k(p) r_p.
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.Conv2d(4, 5, 1, bias=False), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(5, 3, bias=False),
+    )  # fmt: skip
+    model, x = seeded(model, 1, torch.float64), images(rows=2, dtype=torch.float64)
+    A = model[0](x).detach()
+    row = model[4].weight[1] @ model[1].weight[..., 0, 0] @ model[0].weight[..., 0, 0]
+    share = torch.einsum("c,nchw->nhw", row.detach(), x) / x[0, 0].numel()
+    low, high = A.flatten(2).amin(2)[..., None, None], A.flatten(2).amax(2)[..., None, None]
+    weights = torch.einsum("nkhw,nhw->nk", (A - low) / (high - low), share).softmax(1)
+    found = explain(model, x, method="scorecam", layer="0", target=1)
+    torch.testing.assert_close(found.raw, torch.einsum("nk,nkhw->nhw", weights, A))
+
+
 @pytest.mark.fault("haofanwang/Score-CAM#6")
 @pytest.mark.fault("frgfm/torch-cam#141")
 def test_the_other_published_scorecam_is_there_by_name():

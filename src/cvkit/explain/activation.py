@@ -408,6 +408,8 @@ class ShapleyCAM(Method):
 class FinerCAM(Method):
     """Finer-CAM: what sets a class apart from those most like it.
 
+    ``y = y_c - weight * mean_d(y_d)``.
+
     The explained score is the class's logit minus `weight` times the mean logit of the `references` classes whose
     logits are closest to it; the map is that of another method for this score.
 
@@ -463,6 +465,8 @@ class FinerCAM(Method):
 @dataclass(frozen=True)
 class RefineCAM(Method):
     """RefineCAM: the product of the normalised maps of several layers, coarse ones telling where and fine ones how far.
+
+    ``L = prod_l norm(up(relu(L_l)))`` over the layers l.
 
     Where no layer is named, the last fitting layer of each of the last three sizes is taken.
 

@@ -75,6 +75,8 @@ def _summed(A: Tensor, g: Tensor) -> Tensor:
 def cam(A: Tensor, weights: Tensor) -> Tensor:
     r"""Class activation map of a network that ends in global average pooling and one linear layer.
 
+    ``L = sum_k w_k A_k`` over the channels k.
+
     Parameters
     ----------
     A : Tensor of shape (N, C, \*S)
@@ -110,6 +112,8 @@ def cam(A: Tensor, weights: Tensor) -> Tensor:
 
 def gradcam(A: Tensor, g: Tensor) -> Tensor:
     r"""Grad-CAM: channels weighted by the spatial mean of their gradients.
+
+    ``L = sum_k mean(g_k) A_k``.
 
     Parameters
     ----------
@@ -193,6 +197,9 @@ def gradcam_plus_plus(A: Tensor, g: Tensor) -> Tensor:
 def smooth_gradcam_plus_plus(A: Tensor, gradients: Tensor) -> Tensor:
     r"""Smooth Grad-CAM++: Grad-CAM++ with derivatives averaged over noisy copies of the input.
 
+    ``alpha = mean(g**2) / (2 mean(g**2) + sum(A) mean(g**3))`` and ``w_k = sum(alpha relu(mean(g)))``, means over the
+    copies and sums over the positions.
+
     Parameters
     ----------
     A : Tensor of shape (N, C, \*S)
@@ -264,6 +271,8 @@ def from_moments(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Ten
 def xgradcam(A: Tensor, g: Tensor) -> Tensor:
     r"""XGrad-CAM: gradients averaged with the activations as weights.
 
+    ``L = sum_k w_k A_k`` with ``w_k = sum(g_k A_k) / sum(A_k)``.
+
     The weight of a channel whose activations are all 0, or sum to 0, is 0.
 
     Parameters
@@ -305,6 +314,8 @@ def xgradcam(A: Tensor, g: Tensor) -> Tensor:
 def hirescam(A: Tensor, g: Tensor) -> Tensor:
     r"""HiResCAM: the sum over channels of gradient times activation.
 
+    ``L = sum_k g_k A_k``.
+
     Parameters
     ----------
     A : Tensor of shape (N, C, \*S)
@@ -340,6 +351,8 @@ def hirescam(A: Tensor, g: Tensor) -> Tensor:
 def elementwise(A: Tensor, g: Tensor) -> Tensor:
     r"""Grad-CAM without pooling: gradient times activation, positive part per channel, summed.
 
+    ``L = sum_k relu(g_k A_k)``.
+
     Parameters
     ----------
     A : Tensor of shape (N, C, \*S)
@@ -374,6 +387,8 @@ def elementwise(A: Tensor, g: Tensor) -> Tensor:
 
 def layercam(A: Tensor, g: Tensor) -> Tensor:
     r"""LayerCAM: activations weighted, position by position, by the positive part of their gradients.
+
+    ``L = sum_k relu(g_k) A_k``.
 
     For shallow layers the paper scales the map by ``tanh(2 M / max M)`` and fuses layers by their maximum:
     ``fuse="tanh-max"``.
@@ -447,6 +462,8 @@ def _principal(values: Tensor, *, center: bool) -> Tensor:
 def eigencam(A: Tensor, *, center: bool = False) -> Tensor:
     r"""EigenCAM: activations projected on their first right singular vector. Needs no target.
 
+    With positions as rows and channels as columns, ``A = U S V^T`` and ``L = A v_1``.
+
     The sign, which a decomposition leaves open, is chosen so that the map goes along with the mean of the channels.
 
     Parameters
@@ -482,6 +499,8 @@ def eigencam(A: Tensor, *, center: bool = False) -> Tensor:
 
 def eigengradcam(A: Tensor, g: Tensor, *, magnitude: bool = False, center: bool = False) -> Tensor:
     r"""EigenCAM of gradient times activation: the same with regard to a class.
+
+    ``g * A = U S V^T`` and ``L = (g * A) v_1``.
 
     Parameters
     ----------
@@ -526,6 +545,8 @@ def kpcacam(
     offset: float = 1.0,
 ) -> Tensor:
     r"""KPCA-CAM: the first kernel principal component of the activations. Needs no target.
+
+    ``L = sqrt(lambda_1) a_1``, of the first eigenvalue and eigenvector of the centred kernel matrix.
 
     Positions are the samples and channels the features; the kernel matrix is centred. The sign is chosen so that the
     map goes along with the mean of the channels.
@@ -587,6 +608,8 @@ def kpcacam(
 def fem(A: Tensor, *, k: float = 2.0) -> Tensor:
     r"""FEM: rare, strong activations, found by a k-sigma rule. Needs no target.
 
+    ``L = sum_c mean(A_c) [A_c >= mean(A_c) + k std(A_c)]`` over the channels c.
+
     Each channel becomes a binary map of the positions at least ``k`` standard deviations above its mean; the maps are
     summed with the channels' means as weights.
 
@@ -629,6 +652,8 @@ def fem(A: Tensor, *, k: float = 2.0) -> Tensor:
 
 def segxrescam(A: Tensor, g: Tensor, *, window: int = 2) -> Tensor:
     r"""Seg-XRes-CAM: between Grad-CAM and HiResCAM, gradients averaged over windows instead of the whole.
+
+    ``L = sum_k up(pool(g_k)) A_k``.
 
     Parameters
     ----------
@@ -681,6 +706,8 @@ def segxrescam(A: Tensor, g: Tensor, *, window: int = 2) -> Tensor:
 
 def shapleycam(A: Tensor, g: Tensor, hessian_A: Tensor) -> Tensor:
     r"""ShapleyCAM: Grad-CAM's weights with a second-order term.
+
+    ``L = sum_k w_k A_k`` with ``w_k = mean(g_k - (H A)_k / 2)``.
 
     Parameters
     ----------

@@ -42,6 +42,8 @@ __all__ = [
 class Saliency(InputMethod):
     """The gradient of the score with respect to the input. The raw map is its largest magnitude over the channels.
 
+    ``M = max_c |dy / dx_c|``.
+
     References
     ----------
     Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", arXiv:1312.6034, section 3.1.
@@ -60,6 +62,8 @@ class Saliency(InputMethod):
 @dataclass(frozen=True)
 class InputXGradient(InputMethod):
     """Input times gradient. The raw map is the signed sum over the channels.
+
+    ``M = sum_c x_c * dy / dx_c``.
 
     References
     ----------
@@ -83,6 +87,8 @@ class InputXGradient(InputMethod):
 @dataclass(frozen=True)
 class IntegratedGradients(InputMethod):
     r"""Integrated gradients along the straight way from a baseline, by Gauss-Legendre quadrature.
+
+    ``a = (x - x0) * mean over t in [0, 1] of dy / dx at x0 + t (x - x0)``.
 
     Attributions sum to the score minus the baseline's; how far they are off is reported as `Explanation.delta`. The raw
     map is the signed sum over the channels.
@@ -283,6 +289,8 @@ class Deconvnet(InputMethod):
 class GuidedGradCAM(Method):
     """Guided Grad-CAM: guided backpropagation times the Grad-CAM map, brought to the input's size.
 
+    ``a = R * norm(up(relu(L)))``.
+
     References
     ----------
     Selvaraju et al., arXiv:1610.02391, section 3.2.
@@ -360,6 +368,8 @@ def _bias_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor
 class FullGrad(Method):
     """FullGrad: the input's part and every bias's part of the score, each brought to [0, 1] and summed.
 
+    ``L = psi(|x * dy / dx|) + sum_b psi(|b * dy / db|)``.
+
     All biases count: of convolutions, linear layers and, in eval mode, the constant part of batch norms, wherever in
     the code they are. A piecewise linear network's score is the sum of all parts; `Explanation.delta` says how far the
     model is from that. Parts without a spatial axis (of linear layers) count for the sum, but have no place in the map.
@@ -419,6 +429,8 @@ def _postprocessed(part: Tensor, size: tuple[int, ...]) -> Tensor:
 @dataclass(frozen=True)
 class SmoothGrad(Method):
     """Any method, averaged over noisy copies of the input: SmoothGrad, VarGrad and SquareGrad.
+
+    ``a = mean_i a(x + n_i)``, ``var_i`` or ``mean_i a(x + n_i)**2``.
 
     Signed attributions (or raw maps, for methods at layers) of the copies are combined, then made into a map by the
     method's own rule.

@@ -33,6 +33,8 @@ __all__ = ["ISCAM", "SSCAM", "AblationCAM", "GroupCAM", "ScoreCAM"]
 class AblationCAM(Method):
     """Ablation-CAM: a channel's weight is by how much the score falls when the channel is set to 0.
 
+    ``L = sum_k (y - y_k) A_k``.
+
     The paper divides the fall by the score, which only scales a sample's map, but turns it over where the score is
     negative; the fall itself is taken. The model is restarted at the layer, so that a channel costs what lies above.
 
@@ -114,6 +116,8 @@ def _probability_call(call: Call) -> Call:
 class ScoreCAM(Method):
     """Score-CAM: a channel's weight is the score of the input seen through the channel.
 
+    ``L = sum_k w_k A_k`` with ``w = softmax_k(f(x * H_k))``, or ``w_k = p(x * H_k)``, and ``H_k = norm(up(A_k))``.
+
     Both published variants. A mask is a channel of the activations, resized to the input and *then* brought to [0, 1].
 
     Parameters
@@ -176,6 +180,8 @@ class ScoreCAM(Method):
 @dataclass(frozen=True)
 class SSCAM(Method):
     """SS-CAM: Score-CAM with scores averaged over noisy masks or noisy masked inputs.
+
+    ``w = softmax_k(mean_i f(x * (H_k + n_i)))``, or ``f(x * H_k + n_i)`` with noise on the input.
 
     Takes `samples` passes a channel.
 
@@ -253,6 +259,8 @@ class SSCAM(Method):
 class ISCAM(Method):
     """IS-CAM: Score-CAM with scores averaged along the way from a dark to the full mask.
 
+    ``w = softmax_k(mean_i f(x * H_k * i / N))`` for i from 1 to N.
+
     Parameters
     ----------
     samples : int, default 10
@@ -300,6 +308,8 @@ class ISCAM(Method):
 @dataclass(frozen=True)
 class GroupCAM(Method):
     """Group-CAM: groups of channels, weighted as in Grad-CAM, become masks whose scores weigh them.
+
+    ``L = sum_g w_g M_g`` with ``w_g = f(x * M_g + blur(x) * (1 - M_g)) - f(blur(x))``.
 
     A group's mask is the positive part of its weighted sum, with values below its `quantile` set to 0, brought to [0,
     1]. The input is seen through the mask, blurred elsewhere; the mask's weight is by how much that raises the score
