@@ -226,7 +226,7 @@ def _clipped(counts: Array, area: int, tiling: Tiling) -> Array:
         # A step wherever i * rest / bins passes a whole number: `rest` of them, as far apart as can be.
         return cast("Array", counts + ((index + 1) * rest // bins - index * rest // bins))
     step = np.maximum(bins // np.maximum(rest, 1), 1)
-    found: Array = counts + ((index % step == 0) & (index // step < rest))
+    found: Array = counts + ((index % step == 0) & (index < step * rest))
     return found
 
 
