@@ -1,4 +1,4 @@
-"""Histograms, tone and blending beside OpenCV, scikit-image, Pillow, kornia and blend_modes, those installed.
+"""Histograms, tone and blending beside OpenCV, scikit-image, Pillow, kornia, torchvision, blend_modes, those installed.
 
     python benchmarks/bench_imgops.py [--write] [--quick] [--only WORD]
 
@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
-from imgops_blending import CALLS, SIZES, blending_rows, peak
+from imgops_blending import SIZES, blending_rows, calls_on_end, peak
 from PIL import Image, ImageOps
 from rows import Row, measure, report
 
@@ -135,32 +135,37 @@ def tone_jobs(rgb: np.ndarray) -> list[Job]:
             {},
         ),
     ]
-    return jobs + kornia_jobs(gray, rgb)
+    return jobs + tensor_jobs(gray, rgb)
 
 
-def kornia_jobs(gray: np.ndarray, rgb: np.ndarray) -> list[Job]:
-    if importlib.util.find_spec("kornia") is None or rgb.shape[0] > 1000:
+def tensor_jobs(gray: np.ndarray, rgb: np.ndarray) -> list[Job]:
+    """Beside kornia and torchvision, where they are installed; at 512 x 512 only."""
+    if rgb.shape[0] > 1000:
         return []
-    import kornia
     import torch
 
     torch.set_num_threads(1)
     floats = torch.from_numpy(gray)[None, None].float() / 255
     color = torch.from_numpy(rgb).permute(2, 0, 1)[None].contiguous()
-    return [
-        (
-            "CLAHE grey float tensor",
-            lambda: imgops.clahe(floats),
-            {"kornia": lambda: kornia.enhance.equalize_clahe(floats, 2.0, (8, 8))},
-            {},
-        ),
-        (
-            "equalize tensor",
-            lambda: imgops.equalize(color),
-            {"kornia": lambda: kornia.enhance.equalize(color.float() / 255)},
-            {},
-        ),
+    adapt: Peers = {}
+    equalize: Peers = {}
+    contrast: Peers = {}
+    if importlib.util.find_spec("kornia"):
+        import kornia
+
+        adapt["kornia"] = lambda: kornia.enhance.equalize_clahe(floats, 2.0, (8, 8))
+        equalize["kornia"] = lambda: kornia.enhance.equalize(color.float() / 255)
+    if importlib.util.find_spec("torchvision"):
+        from torchvision.transforms.v2 import functional
+
+        equalize["torchvision"] = lambda: functional.equalize(color)
+        contrast["torchvision"] = lambda: functional.autocontrast(color)
+    jobs: list[Job] = [
+        ("CLAHE grey float tensor", lambda: imgops.clahe(floats), adapt, {}),
+        ("equalize tensor", lambda: imgops.equalize(color), equalize, {}),
+        ("autocontrast tensor", lambda: imgops.autocontrast(color), contrast, {}),
     ]
+    return [job for job in jobs if job[2]]
 
 
 def region_jobs(rgb: np.ndarray) -> list[Job]:
@@ -199,7 +204,9 @@ def tone_rows(rounds: dict[str, int], only: str = "") -> list[Row]:
                 continue
             limits = {peer: goal * (1.5 if name == "512x512" else 1.0) for peer, goal in goals.items()}
             note = f"peak {peak(ours):.0f} MB of an image of {rgb.nbytes / 1e6:.1f} MB"
-            found += measure(job, name, ours, peers, rounds=rounds[name], calls=CALLS[name], goals=limits, note=note)
+            found += measure(
+                job, name, ours, peers, rounds=rounds[name], calls=calls_on_end(ours), goals=limits, note=note
+            )
     return found
 
 

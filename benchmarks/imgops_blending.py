@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 import tracemalloc
 from collections.abc import Callable
 
@@ -14,7 +15,6 @@ from rows import Row, measure
 from cvkit import imgops
 
 SIZES = {"512x512": (512, 512), "4000x3000": (3000, 4000)}
-CALLS = {"512x512": 20, "4000x3000": 1}
 
 Peers = dict[str, Callable[[], object]]
 
@@ -117,6 +117,14 @@ def jobs(
     return found
 
 
+def calls_on_end(call: Callable[[], object]) -> int:
+    """Return how many calls a time is the mean of: one for long calls, up to twenty for those of a millisecond."""
+    call()
+    start = time.perf_counter()
+    call()
+    return max(1, min(20, int(0.02 / (time.perf_counter() - start))))
+
+
 def peak(call: Callable[[], object]) -> float:
     """Return the largest extra memory of a call, its result included, in MB (what NumPy and Python allocate)."""
     tracemalloc.start()
@@ -144,7 +152,7 @@ def blending_rows(rounds: dict[str, int] | None = None, only: str = "") -> list[
             note = (
                 f"peak {peak(ours):.0f} MB of an image of {p['rgba' if 'over' in job else 'rgb'].nbytes / 1e6:.1f} MB"
             )
-            found += measure(job, name, ours, peers, rounds=times, calls=CALLS[name], goals=limits, note=note)
+            found += measure(job, name, ours, peers, rounds=times, calls=calls_on_end(ours), goals=limits, note=note)
     return found
 
 
