@@ -119,7 +119,7 @@ def _screen(b: Array, s: Array, out: Array) -> None:
 
 def _difference(b: Array, s: Array, out: Array) -> None:
     # b + s - 2 min(b, s), modulo 256 throughout: no room is needed besides the result
-    for part in _parts(len(out), _BYTES):
+    for part in _parts(len(out), _CHUNK):
         o = out[part]
         np.minimum(b[part], s[part], out=o)
         np.add(o, o, out=o)
