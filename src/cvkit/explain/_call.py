@@ -377,7 +377,9 @@ class Call:
         if rows is None:
             per_row = max(1, row.nbytes // max(self.rows, 1))
             at_input = row is self.image and row.device.type == "cpu"
-            rows = max(1, min(most, (_IMAGE_BYTES_PER_PASS if at_input else _BYTES_PER_PASS) // per_row))
+            # Under autocast activations have half the size, and cast weights serve more rows.
+            image_bytes = _IMAGE_BYTES_PER_PASS * (1 if self.setup.autocast is nullcontext else 3)
+            rows = max(1, min(most, (image_bytes if at_input else _BYTES_PER_PASS) // per_row))
         return max(1, rows // max(self.rows, 1))
 
     def _grouped_scores(self, output: Any, copies: int) -> Tensor:

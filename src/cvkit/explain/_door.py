@@ -450,6 +450,8 @@ def explain(
         position, is not the output and has a gradient that is not zero. Finding it keeps a graph of the whole forward:
         it takes about the memory of a training step. A named layer costs a plain forward and the backward pass of what
         lies above the layer.
+        Behind a ReLU every method has something to show; at signed activations, such as a batch norm's, Grad-CAM++,
+        XGrad-CAM, EigenCAM, FEM, and Score-CAM and its relatives, which add channels up, may find nothing.
     normalize : {'max', 'minmax', 'abs', 'percentile', 'none'}, optional
         How raw maps are brought to [0, 1]; without it the method's own way. ``"none"`` only resizes, and keeps the
         sign.

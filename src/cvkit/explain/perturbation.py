@@ -183,7 +183,8 @@ class SSCAM(Method):
 
     ``w = softmax_k(mean_i f(x * (H_k + n_i)))``, or ``f(x * H_k + n_i)`` with noise on the input.
 
-    Takes `samples` passes a channel.
+    Takes `samples` passes a channel. The published noise is large beside a mask in [0, 1], so that few samples tell
+    classes apart badly.
 
     Parameters
     ----------
