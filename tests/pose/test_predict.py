@@ -68,13 +68,15 @@ def test_every_kind_of_photograph_alike(tmp_path):
     assert model.predict([]).keypoints.shape == (0, 3, 2)
 
 
-@pytest.mark.fault("1adrianb/face-alignment#19")
-@pytest.mark.fault("1adrianb/face-alignment#150")
+@pytest.mark.fault("1adrianb/face-alignment#312")
 def test_batches_make_no_difference():
     photos = [photo(70 + i, 90, POINTS + i) for i in range(5)]
     model = estimator(fit="stretch")
+    sizes = []
+    model.network.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
     whole = model.predict(photos)
     np.testing.assert_allclose(model.predict(photos, batch_size=2).keypoints, whole.keypoints, atol=1e-5)
+    assert sizes == [5, 2, 2, 1]  # the network sees whole batches
 
 
 def test_boxes_of_one_and_of_several_photographs():
