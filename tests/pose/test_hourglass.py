@@ -134,11 +134,8 @@ def test_folding_keeps_the_output(stem, format_):
     folded = fold_batch_norm(network).to(memory_format=format_)
     images = torch.rand(2, 3, 32, 16)
     torch.testing.assert_close(folded(images), network(images), rtol=1e-3, atol=1e-3)
-    norms = [m for m in folded.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    before = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    residuals = sum(hasattr(m, "bn3") for m in network.modules())
-    assert len(norms) == residuals  # the first of each residual's three
-    assert len(before) == 3 * residuals + 1 + network.stacks
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()) == 3 * 19 + 1 + network.stacks
 
 
 def test_folding_is_exact_in_float64_and_leaves_the_network_alone():
@@ -150,6 +147,23 @@ def test_folding_is_exact_in_float64_and_leaves_the_network_alone():
     assert all(torch.equal(a, b) for a, b in zip(before.values(), network.state_dict().values(), strict=True))
     torch.testing.assert_close(folded(images), network.eval()(images), rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(fold_batch_norm(folded)(images), folded(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weight", [1.0, -1.0, 1e-3, -1e-3, 1e-12, -1e-12, 0.0, 1e-40])
+@pytest.mark.parametrize("bias", [0.7, 0.0, -0.7])
+def test_folding_holds_for_norms_of_any_sign_and_size(weight, bias):
+    network = randomised(small(stacks=1)).eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if hasattr(module, "bn1"):
+                module.bn1.weight[::2] = weight
+                module.bn1.bias[::2] = bias
+    images = torch.rand(1, 3, 16, 32)
+    with torch.no_grad():
+        expected = network.double()(images.double())
+        torch.testing.assert_close(fold_batch_norm(network)(images.double()), expected, rtol=1e-9, atol=1e-9)
+        single = fold_batch_norm(network.float())(images)
+        assert (single - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("stacks", [1, 2, 3])

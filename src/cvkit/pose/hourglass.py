@@ -319,10 +319,11 @@ def _still_statistics(*modules: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
-    """Return a copy for inference whose batch norms are folded into the convolutions before them.
+    """Return a copy for inference whose batch norms are folded into convolutions, all of them.
 
-    Of the three norms of a residual the second and third fold; the first one follows a sum and stays. The stem's norm
-    and those after each hourglass fold too, and so do the layers that hand heatmaps on to the next stack: with
+    A norm that follows a convolution folds into it. The first one of a residual follows a sum; with the ReLU behind it
+    it is ``relu(a x + b) = a clamp(x) + d``, whose scale and shift fold into the 1x1 convolution after it and leave a
+    clamp between two bounds a channel. The layers that hand heatmaps on to the next stack fold too: with
     ``last_only=True`` only the last stack's heatmaps are computed. Outputs agree with ``network.eval()`` up to
     rounding. On CPUs it is fastest in channels-last format, ``folded.to(memory_format=torch.channels_last)`` with
     images in the same format.
@@ -355,10 +356,10 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
     check_instance("network", network, StackedHourglass)
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     _fold(folded, "conv1", "bn1")
-    for module in folded.modules():
-        if isinstance(module, Bottleneck):
-            _fold(module, "conv1", "bn2")
-            _fold(module, "conv2", "bn3")
+    for parent in list(folded.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Bottleneck):
+                setattr(parent, name, _FoldedBottleneck(child))
     for pair in folded.fc:
         _fold(pair, "0", "1")
     if len(folded.score_):
@@ -370,6 +371,37 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
             if type(child) is nn.Conv2d and child.kernel_size == (1, 1):
                 setattr(parent, name, _pointwise(child))
     return folded
+
+
+class _FoldedBottleneck(nn.Module):
+    """A `Bottleneck` for inference without batch norms. Takes the block's convolutions and changes them."""
+
+    def __init__(self, block: Bottleneck) -> None:
+        super().__init__()
+        _fold(block, "conv1", "bn2")
+        _fold(block, "conv2", "bn3")
+        self.conv1, self.conv2, self.conv3, self.downsample = block.conv1, block.conv2, block.conv3, block.downsample
+        scale, shift = _scale_and_shift(block.bn1)
+        # relu(a x + b) is a max(x, -b / a) + b for a > 0 and a min(x, -b / a) + b for a < 0; where a is next to nothing
+        # it is relu(b), whatever x.
+        edge = -shift / scale
+        dead = ~(edge.abs() < 1e30)
+        scale, shift = torch.where(dead, 0.0, scale), torch.where(dead, shift.relu(), shift)
+        low = torch.where((scale > 0) & ~dead, edge, -torch.inf)
+        high = torch.where((scale < 0) & ~dead, edge, torch.inf)
+        self.low, self.high = (nn.Buffer(bound.to(self.conv1.weight.dtype)[:, None, None]) for bound in (low, high))
+        matrix = self.conv1.weight.double().flatten(1)
+        assert self.conv1.bias is not None
+        self.conv1.bias.add_(matrix @ shift)
+        self.conv1.weight.copy_((matrix * scale)[:, :, None, None])
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the same height and width."""
+        y = self.conv1(torch.clamp(x, self.low, self.high))
+        y = self.conv2(F.relu(y, inplace=True))
+        y = self.conv3(F.relu(y, inplace=True))
+        return _sum(y, x if self.downsample is None else self.downsample(x))
 
 
 def _fold_heatmaps(onward: nn.Module, head: nn.Module, back: nn.Module) -> None:
@@ -398,10 +430,16 @@ def _fold(parent: nn.Module, convolution: str, norm: str) -> None:
     if not isinstance(bn, nn.BatchNorm2d):
         return  # folded before
     conv = cast("nn.Conv2d", getattr(parent, convolution))
-    assert bn.running_var is not None
-    assert bn.running_mean is not None
     assert conv.bias is not None
-    scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
-    conv.weight.mul_(scale[:, None, None, None])
-    conv.bias.copy_((conv.bias - bn.running_mean) * scale + bn.bias)
+    scale, shift = _scale_and_shift(bn)
+    conv.weight.copy_(conv.weight * scale[:, None, None, None])
+    conv.bias.copy_(conv.bias * scale + shift)
     setattr(parent, norm, nn.Identity())
+
+
+def _scale_and_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return a and b in float64 of what a batch norm does in evaluation, ``a x + b``."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight.double() * (bn.running_var.double() + bn.eps).rsqrt()
+    return scale, bn.bias - bn.running_mean * scale
