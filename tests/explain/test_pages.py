@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from cvkit import explain as ours
+from reference.pages import PAGES, call, rows
 
-PAGES = Path(__file__).parents[2] / "docs" / "migration"
 PEERS = {"pytorch_grad_cam.rst": "pytorch_grad_cam", "torch_cam.rst": "torchcam.methods", "captum.rst": "captum.attr"}
 
 
@@ -34,21 +33,6 @@ def names():
     torch.manual_seed(0)
     model, x = Net().eval(), torch.rand(2, 3, 33, 41)
     return {"model": model, "x": x, "photo": x[0].movedim(0, -1).numpy(), "heat": x[0, 0].numpy(), "torch": torch}
-
-
-def rows(page):
-    """The rows of the tables of a page: (code there, code here, note)."""
-    text = (PAGES / page).read_text()
-    for item in re.split(r"\n   \* - ", text)[1:]:
-        cells = re.split(r"\n     -(?: |(?=\n)|$)", item.split("\n\n")[0])
-        if len(cells) == 3:
-            yield tuple(" ".join(cell.split()) for cell in cells)
-
-
-def call(cell):
-    """The code of a cell that is one call and nothing else."""
-    found = re.fullmatch(r"``([^`]*\(.*\)[^`]*)``", cell)
-    return found.group(1) if found else None
 
 
 def codes():
