@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from cvkit.cli._output import find_pictures, staged
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 Edit: TypeAlias = Callable[["PILImage"], "PILImage"]
+Number = TypeVar("Number", int, float)
 Option: TypeAlias = tuple[str, dict[str, Any]]
 
 _KEPT = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm"}  # other endings become .png
@@ -232,22 +233,22 @@ def _histogram(args: argparse.Namespace) -> Edit:
     return lambda image: to_pillow(imgops.draw_histogram(imgops.histogram(image), scale=args.scale))
 
 
+def _two(text: str, kind: Callable[[str], Number], name: str) -> tuple[Number, Number]:
+    try:
+        first, second = map(kind, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected two {name} with a comma between, got {text!r}") from None
+    return first, second
+
+
 def _pair(text: str) -> tuple[int, int]:
     """Parse ``8,8``."""
-    try:
-        first, second = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected two whole numbers with a comma between, got {text!r}") from None
-    return first, second
+    return _two(text, int, "whole numbers")
 
 
 def _point(text: str) -> tuple[float, float]:
     """Parse ``128,180.5``."""
-    try:
-        before, after = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected two numbers with a comma between, got {text!r}") from None
-    return before, after
+    return _two(text, float, "numbers")
 
 
 def _number_or_name(text: str) -> float | str:
