@@ -71,7 +71,7 @@ def masked_mse(outputs: Tensor, heatmaps: Tensor, weights: Tensor, *, normalize:
     check_choice("normalize", normalize, ("labelled", "all"))
     stacks, target, weights = _prepare(outputs, heatmaps, weights)
     with _no_autocast(stacks):
-        return _average(_squared(stacks, target).sum(1), weights, normalize)
+        return labelled_mean(_squared(stacks, target).sum(1), weights, normalize)
 
 
 def ohkm_mse(
@@ -197,7 +197,7 @@ def adaptive_wing(
         if focus > 0:  # Eq. (5)-(6), with a grey dilation of 3x3
             near = F.max_pool2d(target, 3, stride=1, padding=1) >= 0.2
             loss = loss * (1 + focus * near[:, None])
-        return _average(loss.mean((-2, -1)).sum(1), weights, normalize)
+        return labelled_mean(loss.mean((-2, -1)).sum(1), weights, normalize)
 
 
 def kl_divergence(
@@ -244,7 +244,7 @@ def kl_divergence(
     with _no_autocast(stacks):
         log_p = F.log_softmax(stacks.flatten(3), -1)
         q = target[:, None].flatten(3)
-        return _average((torch.xlogy(q, q) - q * log_p).sum(-1).sum(1), weights, normalize)
+        return labelled_mean((torch.xlogy(q, q) - q * log_p).sum(-1).sum(1), weights, normalize)
 
 
 def js_divergence(
@@ -301,7 +301,7 @@ def js_divergence(
         log_m = ((p + q) / 2).clamp_min(torch.finfo(p.dtype).tiny).log()
         js = ((p * (log_p - log_m)).sum(-1) + (torch.xlogy(q, q) - q * log_m).sum(-1)) / 2
         kl = (torch.xlogy(q, q) - q * log_p).sum(-1)
-        return _average(((1 - rescue) * js + rescue * kl).sum(1), weights, normalize)
+        return labelled_mean(((1 - rescue) * js + rescue * kl).sum(1), weights, normalize)
 
 
 def variance_regularizer(
@@ -348,7 +348,7 @@ def variance_regularizer(
     stacks, _, weights = _prepare(logits, logits.new_zeros(()).expand(shape), weights)
     with _no_autocast(stacks):
         spread = (map_variances(stacks) - sigma**2).square().sum(-1)
-        return _average(spread.sum(1), weights, normalize)
+        return labelled_mean(spread.sum(1), weights, normalize)
 
 
 def map_variances(logits: Tensor) -> Tensor:
@@ -432,7 +432,7 @@ def coordinate_loss(
             size = difference.abs()
             near_loss = omega * torch.log1p(torch.where(size < omega, size, 0.0) / epsilon)
             distance = torch.where(size < omega, near_loss, size - far).sum(-1)
-        return _average(distance.sum(1), weights, normalize)
+        return labelled_mean(distance.sum(1), weights, normalize)
 
 
 def _prepare(
@@ -476,7 +476,7 @@ def _squared(stacks: Tensor, target: Tensor) -> Tensor:
     return squared / difference.shape[-1]
 
 
-def _average(per_joint: Tensor, weights: Tensor, normalize: Normalize) -> Tensor:
+def labelled_mean(per_joint: Tensor, weights: Tensor, normalize: Normalize) -> Tensor:
     """Average ``(N, J)`` by `weights`. Joints of weight 0 add nothing even where their loss is not finite."""
     counted = torch.where(weights > 0, per_joint * weights, 0.0)
     if normalize == "all":

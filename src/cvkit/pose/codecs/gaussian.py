@@ -22,7 +22,7 @@ from cvkit.pose.codecs.base import (
     to_map,
 )
 from cvkit.pose.codecs.peaks import DECODERS, Decoder, blur, peaks_of
-from cvkit.pose.losses import masked_mse
+from cvkit.pose.losses import labelled_mean, masked_mse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -255,8 +255,7 @@ class UDPCodec:
         offsets = (given[:, :, :, 1:] - wanted[:, None, :, 1:]) * inside
         area = disc.sum((-2, -1)).clamp_min(1.0)
         per_joint = offsets.square().sum((1, 3, 4, 5)) / area
-        counted = torch.where(targets.weights > 0, per_joint * targets.weights, 0.0)
-        return heat_loss + counted.sum() / targets.weights.sum().clamp_min(1e-12)
+        return heat_loss + labelled_mean(per_joint, targets.weights, "labelled")
 
     def mirror(self, outputs: Tensor, flip: Sequence[int]) -> Tensor:
         """Return maps ``(..., 3 J, h, w)`` for mirrored pictures as if for the pictures: x offsets change sign."""
