@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell without job control starts background jobs with SIGINT ignored, and so would the tests of signals begin.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis selects its built-in profile `ci` (derandomised, no deadline) by itself where CI is set.
 settings.register_profile("dev", deadline=None, max_examples=30, print_blob=True)
