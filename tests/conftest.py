@@ -27,15 +27,26 @@ elif not os.environ.get("CI"):
     settings.load_profile("dev")
 
 
-@pytest.fixture(autouse=True)
-def _repeatable_torch() -> None:
-    """Seed torch for each test, whatever ran before it, and keep it on one thread (sums differ in their last bits)."""
+def _settle_torch() -> None:
+    """Seed torch, whatever ran before, and keep it on one thread: sums differ in their last bits between counts."""
     torch = sys.modules.get("torch")
     if torch is None:
         return
     torch.manual_seed(0)
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _settled_fixtures() -> None:
+    """Settle torch before the fixtures of a module are made, which come before its first test."""
+    _settle_torch()
+
+
+@pytest.fixture(autouse=True)
+def _settled_tests() -> None:
+    """Settle torch before each test."""
+    _settle_torch()
 
 
 @pytest.fixture(scope="session")
