@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvkit.imgops import _bands
+from cvkit.imgops._kernels import bands
 from reference.imgops_smoothing import blur_line, down_line, up_line
 from strategies import SEEDS
 
@@ -17,31 +17,31 @@ from strategies import SEEDS
 def test_lines_of_any_length_are_the_slow_ones(seed, length, name, less):
     line = np.random.default_rng(seed).random(length)
     if name == "smooth":
-        plan, expected = _bands.smooth_plan(1.0 + less, 3.0, length), blur_line(line, 1.0 + less, 3.0)
+        plan, expected = bands.smooth_plan(1.0 + less, 3.0, length), blur_line(line, 1.0 + less, 3.0)
     elif name == "down":
-        plan, expected = _bands.down_plan(length), down_line(line)
+        plan, expected = bands.down_plan(length), down_line(line)
     else:
         count = max(2 * length - less % 2, 1)
-        plan, expected = _bands.up_plan(length, count), up_line(line, count)
+        plan, expected = bands.up_plan(length, count), up_line(line, count)
     planes = np.stack([np.stack([line, 2 * line, -line])] * 2)  # (2, 3, length)
     for values in (planes, torch.from_numpy(planes)):
-        along = np.asarray(_bands.along_rows(values, plan))
+        along = np.asarray(bands.along_rows(values, plan))
         np.testing.assert_allclose(along[1, 1], 2 * expected, atol=1e-12)
-        across = np.asarray(_bands.along_columns(values.swapaxes(1, 2), plan))
+        across = np.asarray(bands.along_columns(values.swapaxes(1, 2), plan))
         np.testing.assert_allclose(across, along.swapaxes(1, 2), atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4)])
 def test_batches_without_pixels(shape):
-    assert _bands.along_rows(np.zeros(shape), _bands.down_plan(4)).shape == (*shape[:2], 2)
-    assert _bands.along_columns(np.zeros((0, 9, 4)), _bands.down_plan(9)).shape == (0, 5, 4)
+    assert bands.along_rows(np.zeros(shape), bands.down_plan(4)).shape == (*shape[:2], 2)
+    assert bands.along_columns(np.zeros((0, 9, 4)), bands.down_plan(9)).shape == (0, 5, 4)
 
 
 def test_arrays_of_other_strides_are_read_and_never_written():
     values = np.random.default_rng(0).random((50, 3, 70)).transpose(1, 2, 0)[:, ::-1]
     before = values.copy()
-    for function in (_bands.along_rows, _bands.along_columns):
-        length = values.shape[-1 if function is _bands.along_rows else -2]
-        plan = _bands.smooth_plan(1.5, 4.0, length)
+    for function in (bands.along_rows, bands.along_columns):
+        length = values.shape[-1 if function is bands.along_rows else -2]
+        plan = bands.smooth_plan(1.5, 4.0, length)
         np.testing.assert_allclose(function(values, plan), function(before, plan), atol=1e-14)
     assert (values == before).all()

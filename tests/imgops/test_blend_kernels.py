@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cvkit.imgops import _blend_kernels as kernels
 from cvkit.imgops import _merge as merge
 from cvkit.imgops import composite
+from cvkit.imgops._kernels import blending as kernels
 from reference.imgops_compositing import pillow_over_pixel
 from strategies import SEEDS
 

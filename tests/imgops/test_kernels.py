@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvkit.imgops import _kernels
+from cvkit.imgops._kernels import counting, memory
+from cvkit.imgops._kernels import tables as lookup
 from strategies import SEEDS
 
 
@@ -52,7 +53,7 @@ def test_map_levels(seed, shape, layout, wide, per_channel):
         dtype
     )
     before = pixels.copy()
-    out = _kernels.map_levels(pixels, tables)
+    out = lookup.map_levels(pixels, tables)
     assert out.dtype == dtype
     assert (out == plain_map(pixels, tables)).all()
     assert (pixels == before).all()
@@ -66,14 +67,14 @@ def test_map_levels_of_large_images(layout, channels, threads):
     rng = np.random.default_rng(0)
     for count in {1, channels}:
         tables = rng.integers(0, 256, (count, 256)).astype(np.uint8)
-        out = _kernels.map_levels(pixels, tables, threads)
+        out = lookup.map_levels(pixels, tables, threads)
         assert (out == plain_map(pixels, tables)).all()
 
 
 def test_results_keep_the_order_of_memory():
     pixels = view(0, (1, 3, 40, 50), "interleaved")
     tables = np.arange(768).reshape(3, 256).astype(np.uint8)
-    assert _kernels.map_levels(pixels, tables)[0].transpose(1, 2, 0).flags.c_contiguous
+    assert lookup.map_levels(pixels, tables)[0].transpose(1, 2, 0).flags.c_contiguous
 
 
 def plain_counts(pixels, mask):
@@ -88,7 +89,7 @@ def plain_counts(pixels, mask):
 def test_count_bytes(seed, shape, layout, masked):
     pixels = view(seed, shape, layout)
     mask = np.random.default_rng(seed).random((1, 1, *shape[2:])) > 0.5 if masked else None
-    assert (_kernels.count_bytes(pixels, mask) == plain_counts(pixels, mask)).all()
+    assert (counting.count_bytes(pixels, mask) == plain_counts(pixels, mask)).all()
 
 
 def test_count_bytes_without_pillows_counting(monkeypatch):
@@ -97,29 +98,29 @@ def test_count_bytes_without_pillows_counting(monkeypatch):
         def frombuffer(*args):
             raise ValueError("no such decoder")
 
-    monkeypatch.setattr(_kernels, "PILModule", Broken)
-    _kernels._pillow_counts.cache_clear()
+    monkeypatch.setattr(counting, "PILModule", Broken)
+    counting._pillow_counts.cache_clear()
     try:
-        assert not _kernels._pillow_counts()
+        assert not counting._pillow_counts()
         for layout in ("planar", "interleaved"):
             pixels = view(3, (2, 3, 8, 9), layout)
             mask = np.random.default_rng(0).random((2, 1, 8, 9)) > 0.5
-            assert (_kernels.count_bytes(pixels, mask) == plain_counts(pixels, mask)).all()
-            assert (_kernels.count_bytes(pixels) == plain_counts(pixels, None)).all()
+            assert (counting.count_bytes(pixels, mask) == plain_counts(pixels, mask)).all()
+            assert (counting.count_bytes(pixels) == plain_counts(pixels, None)).all()
     finally:
-        _kernels._pillow_counts.cache_clear()
+        counting._pillow_counts.cache_clear()
 
 
 def test_pairs_of_bytes_need_a_little_endian_machine(monkeypatch):
     pixels = view(1, (1, 3, 173, 319), "interleaved")
     tables = np.random.default_rng(0).integers(0, 256, (3, 256)).astype(np.uint8)
-    expected = _kernels.map_levels(pixels, tables)
+    expected = lookup.map_levels(pixels, tables)
 
     class Sys:
         byteorder = "big"
 
-    monkeypatch.setattr(_kernels, "sys", Sys)
-    assert (_kernels.map_levels(pixels, tables) == expected).all()
+    monkeypatch.setattr(lookup, "sys", Sys)
+    assert (lookup.map_levels(pixels, tables) == expected).all()
 
 
 @given(SEEDS, st.integers(1, 300))
@@ -127,10 +128,10 @@ def test_count_words(seed, size):
     rng = np.random.default_rng(seed)
     values = rng.integers(-50, 50, size).astype(np.int16)
     expected = np.bincount(np.clip(values, -20, 30) + 20, minlength=51)
-    assert (_kernels.count_words(values, -20, 30) == expected).all()
+    assert (counting.count_words(values, -20, 30) == expected).all()
     weights = rng.random(size)
     np.testing.assert_allclose(
-        _kernels.count_words(values, -20, 30, weights),
+        counting.count_words(values, -20, 30, weights),
         np.bincount(np.clip(values, -20, 30) + 20, weights, minlength=51),
     )
 
@@ -143,7 +144,7 @@ def test_in_parts_covers_everything_once():
             with lock:
                 seen[start:stop] += 1
 
-        _kernels.in_parts(work, total, threads, grain)
+        memory.in_parts(work, total, threads, grain)
         assert (seen == 1).all()
 
 
@@ -153,7 +154,7 @@ def test_in_parts_hands_errors_on():
 
     for threads in (1, 2):
         with pytest.raises(RuntimeError, match="inside"):
-            _kernels.in_parts(work, 10, threads)
+            memory.in_parts(work, 10, threads)
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -161,8 +162,8 @@ def test_in_parts_hands_errors_on():
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (7, 5), (1, 13), (701, 501)])
 def test_bytes_of_interleaved_channels_are_counted_in_words(channels, colors, size):
     pixels = view(4, (2, channels, *size), "interleaved")[:, :colors]
-    assert (_kernels.count_bytes(pixels) == plain_counts(pixels, None)).all()
-    flat, step = _kernels._interleaved(pixels[0])
+    assert (counting.count_bytes(pixels) == plain_counts(pixels, None)).all()
+    flat, step = counting._interleaved(pixels[0])
     if flat is not None:
         # Nothing is read that does not belong to the view.
         assert step == channels

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from cvkit.imgops._kernels import map_levels
+from cvkit.imgops._kernels.tables import map_levels
 from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, working
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast, overload
 import numpy as np
 
 from cvkit._checks import check_integer, shown
-from cvkit.imgops._kernels import count_bytes, count_values, count_words
+from cvkit.imgops._kernels.counting import count_bytes, count_values, count_words
 from cvkit.imgops._kinds import Unpacked, is_tensor, mask_scale, unpack_mask
 
 if TYPE_CHECKING:

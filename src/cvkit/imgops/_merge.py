@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvkit._checks import check_integer, shown
-from cvkit.imgops._blend_kernels import fast_pixels
-from cvkit.imgops._kernels import in_parts
+from cvkit.imgops._kernels.blending import fast_pixels
+from cvkit.imgops._kernels.memory import in_parts
 from cvkit.imgops._kinds import Unpacked, is_tensor, mask_scale, quantize
 from cvkit.imgops._pixels import Values, namespace, scaled, unscaled
 from cvkit.imgops._spaces import decode, encode

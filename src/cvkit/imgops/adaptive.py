@@ -8,7 +8,8 @@ import numpy as np
 
 from cvkit._checks import check_choice, check_integer, check_interval, check_size
 from cvkit.imgops._counting import MOST_LEVELS, as_numpy, natural_levels
-from cvkit.imgops._kernels import count_tiles, count_values, count_words, interpolate_tiles
+from cvkit.imgops._kernels.counting import count_tiles, count_values, count_words
+from cvkit.imgops._kernels.tiles import interpolate_tiles
 from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, quantize, unpack, working
 from cvkit.imgops._luma import check_luma, luma_plane, moved
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cvkit._checks import check_choice, check_integer, check_interval
-from cvkit.imgops._blend_kernels import over_pillow
+from cvkit.imgops._kernels.blending import over_pillow
 from cvkit.imgops._kinds import Unpacked, unpack, unpack_mask
 from cvkit.imgops._merge import Rule, Window, merge_images, place
 from cvkit.imgops.modes import MODES, NON_SEPARABLE, OPERATORS, Mode, Operator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvkit._checks import check_integer, check_interval
-from cvkit.imgops._blend_kernels import mix_bytes, paired
-from cvkit.imgops._kernels import in_parts
+from cvkit.imgops._kernels.blending import mix_bytes, paired
+from cvkit.imgops._kernels.memory import in_parts
 from cvkit.imgops._kinds import Unpacked, check_same_kind, is_tensor, quantize, unpack
 from cvkit.imgops._merge import TICK, lerp
 from cvkit.imgops._pixels import Values, namespace, scaled, unscaled

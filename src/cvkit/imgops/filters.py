@@ -10,7 +10,7 @@ from PIL import Image as PILModule
 from cvkit._checks import check_choice, check_interval, check_size, shown
 from cvkit.geometry import resize as resize_opaque
 from cvkit.geometry.resizing import resample
-from cvkit.imgops._bands import along_columns, along_rows, smooth_plan
+from cvkit.imgops._kernels.bands import along_columns, along_rows, smooth_plan
 from cvkit.imgops._kinds import Unpacked, is_tensor, quantize, unpack, working
 from cvkit.imgops._pixels import Values, namespace, pack_channels
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvkit._checks import check_integer, shown
-from cvkit.imgops._bands import along_columns, along_rows, down_plan, up_plan
+from cvkit.imgops._kernels.bands import along_columns, along_rows, down_plan, up_plan
 from cvkit.imgops._kinds import Unpacked, check_same_kind, is_tensor, mask_scale, unpack, unpack_mask, working
 from cvkit.imgops._pixels import Values, namespace
 from cvkit.imgops.filters import WIDE, from_planes, to_planes

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, SupportsIndex, cast
 import numpy as np
 
 from cvkit._checks import check_finite, check_integer, check_interval, shown
-from cvkit.imgops._blend_kernels import mask_bytes
 from cvkit.imgops._counting import level_counts, natural_levels, select
-from cvkit.imgops._kernels import mix_by_weights
+from cvkit.imgops._kernels.blending import mask_bytes
+from cvkit.imgops._kernels.mixing import mix_by_weights
 from cvkit.imgops._kinds import (
     Unpacked,
     check_same_kind,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image as PILModule
 
-from cvkit.imgops._kernels import _dense, in_parts
+from cvkit.imgops._kernels.memory import dense, in_parts
 from cvkit.imgops.modes import BLEND, SEPARABLE
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _OPAQUE = np.uint32(0xFF000000)
 
 def paired(below: Array, above: Array, kernel: Callable[[Array, Array, Array], None], threads: int = 1) -> Array:
     """Return what a kernel on flat bytes makes of two pictures (N, C, H, W), in the memory order of the first."""
-    ground, order = _dense(below)
+    ground, order = dense(below)
     layer = above if above.shape == below.shape else np.broadcast_to(above, below.shape)
     layer = np.ascontiguousarray(layer.transpose(order))
     result = np.empty_like(ground)
@@ -251,7 +251,7 @@ def mask_bytes(below: Array, above: Array, mask: Array, threads: int = 1) -> Arr
 
     Masks are (N, 1, H, W), bytes or floats, which are clipped to [0, 1]; NaN is 0.
     """
-    ground, order = _dense(below)
+    ground, order = dense(below)
     layer = np.ascontiguousarray(np.broadcast_to(above, below.shape).transpose(order))
     weights = np.broadcast_to(mask, (below.shape[0], 1, *below.shape[2:]))
     result = np.empty_like(ground)
