@@ -376,11 +376,23 @@ class Call:
         rows = self.setup.chunk
         if rows is None:
             per_row = max(1, row.nbytes // max(self.rows, 1))
-            at_input = row is self.image and row.device.type == "cpu"
-            # Under autocast activations have half the size, and cast weights serve more rows.
-            image_bytes = _IMAGE_BYTES_PER_PASS * (1 if self.setup.autocast is nullcontext else 3)
-            rows = max(1, min(most, (image_bytes if at_input else _BYTES_PER_PASS) // per_row))
+            rows = max(1, min(most, self._bytes_per_pass(row) // per_row))
         return max(1, rows // max(self.rows, 1))
+
+    def _bytes_per_pass(self, row: Tensor) -> int:
+        """Return how many bytes of altered copies go through the model at once."""
+        if row.device.type != "cpu":
+            return _BYTES_PER_PASS
+        if row is self.image:
+            # Under autocast activations have half the size, and cast weights serve more rows.
+            return _IMAGE_BYTES_PER_PASS * (1 if self.setup.autocast is nullcontext else 3)
+        # Short passes stay nearer to the caches, but each repeats what lies below the layer: that pays where most of
+        # the model's work lies above, at layers of many positions.
+        return _BYTES_PER_PASS // (2 if self._has_positions(row, 256) else 1)
+
+    def _has_positions(self, A: Tensor, share: int) -> bool:
+        """Whether activations have at least one position for so many of the image."""
+        return share * A.shape[2:].numel() >= self.image.shape[2:].numel()
 
     def _grouped_scores(self, output: Any, copies: int) -> Tensor:
         """Return the scores ``(copies, N)`` of an output of ``copies * N`` rows."""
@@ -482,18 +494,18 @@ class Call:
         ``(stop - start, N, C, *S)``, whose entries are unaltered copies to begin with.
         """
         A = self.activations[which].detach()
-        block = self.copies_per_pass(A)
+        passes = -(-count // self.copies_per_pass(A))
+        block = -(-count // max(passes, 1))  # passes of one size
         forward = self._forward_from(A, count)
         scores = []
-        for start in self.setup.show(range(0, count, block), -(-count // block)):
+        for start in self.setup.show(range(0, count, max(block, 1)), passes):
             stop = min(start + block, count)
             scores.append(self._restarted(which, A, stop - start, partial(fill_from, fill, start, stop), forward))
         return torch.cat(scores) if scores else A.new_zeros(0, self.rows)
 
     def _forward_from(self, A: Tensor, count: int) -> Forward | None:
         """Return the forward for `count` altered copies at a layer: channels-last above a layer of many positions."""
-        large = 64 * A.shape[2:].numel() >= self.image.shape[2:].numel()
-        return self.setup.many if large and count >= MANY else None
+        return self.setup.many if self._has_positions(A, 64) and count >= MANY else None
 
     def _restarted(
         self, which: int, A: Tensor, copies: int, fill: Callable[[Tensor], object], forward: Forward | None

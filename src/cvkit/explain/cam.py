@@ -425,32 +425,30 @@ def layercam(A: Tensor, g: Tensor) -> Tensor:
     return _summed(A, g.relu())
 
 
-def _first_component(matrix: Tensor) -> Tensor:
-    """Return the projection of rows (N, P, C) on the first right singular vector, in float64: (N, P), sign open.
+def _first_component(X: Tensor) -> Tensor:
+    """Return the projection of positions (N, C, P) on the first direction in channels, in float64: (N, P), sign open.
 
     The smaller of the two Gram matrices is decomposed: P by P or C by C, never the full decomposition.
     """
-    X = matrix.double()
-    rows, columns = X.shape[1:]
-    if rows <= columns:
-        values, vectors = torch.linalg.eigh(X @ X.mT)
+    channels, positions = X.shape[1:]
+    if positions <= channels:
+        values, vectors = torch.linalg.eigh(X.mT @ X)
         scaled: Tensor = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
         return scaled
-    _, vectors = torch.linalg.eigh(X.mT @ X)
-    projected: Tensor = (X @ vectors[..., -1:])[..., 0]
+    _, vectors = torch.linalg.eigh(X @ X.mT)
+    projected: Tensor = (vectors[..., -1:].mT @ X)[:, 0]
     return projected
 
 
 def _principal(values: Tensor, *, center: bool) -> Tensor:
     """Return the first principal projection of values (N, C, *S), its sign such that it goes along with their mean."""
     flat = values.flatten(2)
-    matrix = flat.mT  # (N, P, C): positions are the rows
-    if matrix.numel() == 0:
+    if flat.numel() == 0:
         return values.sum(1)
     finite = torch.isfinite(flat).flatten(1).all(1)
-    safe = torch.where(finite.view(-1, 1, 1), matrix, torch.zeros_like(matrix))
-    projection = _first_component(safe - safe.mean(1, keepdim=True) if center else safe)
-    reference = safe.double().mean(2)
+    safe = torch.where(finite.view(-1, 1, 1), flat, 0.0).double()
+    projection = _first_component(safe - safe.mean(2, keepdim=True) if center else safe)
+    reference = safe.mean(1)
     if center:
         reference = reference - reference.mean(1, keepdim=True)
     # The sign of a singular vector is arbitrary: positive where the activations are, on the whole, high.
