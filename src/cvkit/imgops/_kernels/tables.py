@@ -89,9 +89,12 @@ def _map_pairs(source: Array, target: Array, tables: Array, threads: int) -> Non
     """
     channels = tables.shape[0]
     period = channels // 2 if channels % 2 == 0 else channels
-    wide = tables.astype(np.uint16)
-    pairs = [(wide[(2 * i + 1) % channels][:, None] << 8) | wide[2 * i % channels][None, :] for i in range(period)]
-    table = pairs[0].ravel() if period == 1 else np.concatenate([pair.ravel() for pair in pairs])
+    low = tables.astype(np.uint16)
+    high = low << 8
+    pairs = np.empty((period, 256, 256), np.uint16)
+    for i, pair in enumerate(pairs):
+        np.bitwise_or(high[(2 * i + 1) % channels][:, None], low[2 * i % channels], out=pair)
+    table = pairs.reshape(-1)
     offsets = _pair_offsets(period) if period > 1 else None
     even = source.size // 2
     source16, target16 = source[: 2 * even].view(np.uint16), target[: 2 * even].view(np.uint16)
