@@ -203,7 +203,7 @@ def tone_rows(rounds: dict[str, int], only: str = "") -> list[Row]:
             if only not in job:
                 continue
             limits = {peer: goal * (1.5 if name == "512x512" else 1.0) for peer, goal in goals.items()}
-            note = f"peak {peak(ours):.0f} MB of an image of {rgb.nbytes / 1e6:.1f} MB"
+            note = f"peak {peak(ours):.0f} MB of {rgb.nbytes / 1e6:.1f}"
             found += measure(
                 job, name, ours, peers, rounds=rounds[name], calls=calls_on_end(ours), goals=limits, note=note
             )

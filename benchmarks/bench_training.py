@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rows import Row, measure, report
+from rows import Row, measure, report, spread
 from torch import nn
 from torch.nn import functional as F
 
@@ -128,9 +128,9 @@ def processor_time(job: str, size: str, ours: Callable[[], None], peer: Callable
             if round_:  # the first warms up
                 taken.append((time.process_time() - start) * 1e3)
     middle = [statistics.median(taken) for taken in times.values()]
-    spread = [(max(taken) - min(taken)) / statistics.median(taken) for taken in times.values()]
+    spreads = [spread(taken) for taken in times.values()]
     ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
-    return Row(job, size, middle[0], spread[0], name, middle[1], spread[1], ratio, 1.03, "processor time")
+    return Row(job, size, middle[0], spreads[0], name, middle[1], spreads[1], ratio, 1.03, "processor time")
 
 
 def driver_rows() -> list[Row]:

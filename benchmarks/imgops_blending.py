@@ -149,9 +149,7 @@ def blending_rows(rounds: dict[str, int] | None = None, only: str = "") -> list[
             # The goals are for 12 million pixels; small pictures may take one and a half times as long.
             limits = {peer: goal * (1.5 if name == "512x512" else 1.0) for peer, goal in goals.items()}
             times = 1 if job == "Poisson" and name == "4000x3000" else rounds[name]
-            note = (
-                f"peak {peak(ours):.0f} MB of an image of {p['rgba' if 'over' in job else 'rgb'].nbytes / 1e6:.1f} MB"
-            )
+            note = f"peak {peak(ours):.0f} MB of {p['rgba' if 'over' in job else 'rgb'].nbytes / 1e6:.1f}"
             found += measure(job, name, ours, peers, rounds=times, calls=calls_on_end(ours), goals=limits, note=note)
     return found
 

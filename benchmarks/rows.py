@@ -2,7 +2,8 @@
 
 A benchmark calls `measure` with our function and the peers' (run in turn, so that a drifting machine is fair to all),
 collects `Row` objects and ends with `report(rows, name)`: the table goes to standard output; on request the rows go as
-JSON lines to ``benchmarks/results/<name>.jsonl`` and the table to ``docs/benchmarks/<name>.inc``.
+JSON lines to ``benchmarks/results/<name>.jsonl`` and the table to ``docs/benchmarks/<name>.inc``. ``python
+benchmarks/rows.py`` makes all tables anew from the stored rows.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import json
 import platform
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Row", "measure", "report", "table"]
+__all__ = ["Row", "measure", "report", "spread", "table"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Row:
     job: str
     size: str
     ours_ms: float
-    ours_spread: float  # (largest - smallest) / median
+    ours_spread: float  # from the first quartile to the third, over the median
     peer: str
     peer_ms: float
     peer_spread: float
@@ -69,20 +70,38 @@ def measure(
     for name in peers:
         other = statistics.median(times[name])
         ratio = statistics.median(a / b for a, b in zip(times[""], times[name], strict=True))
-        spread = [(max(t) - min(t)) / statistics.median(t) for t in (times[""], times[name])]
+        spreads = [spread(t) for t in (times[""], times[name])]
         goal = (goals or {}).get(name)
-        rows.append(Row(job, size, own, spread[0], name, other, spread[1], ratio, goal, note))
+        rows.append(Row(job, size, own, spreads[0], name, other, spreads[1], ratio, goal, note))
     return rows
 
 
+def spread(times: list[float]) -> float:
+    """Return the distance from the first quartile to the third, over the median."""
+    low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
+    return (high - low) / middle
+
+
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a reStructuredText list table."""
+    """Return the rows as a reStructuredText list table: spreads in brackets, ratios that miss their goal in bold."""
     head = ["job", "size", "cvkit ms", "peer", "peer ms", "ratio", "goal", "note"]
     lines = [".. list-table::", "   :header-rows: 1", ""]
-    for cells in [head, *([r.job, r.size, f"{r.ours_ms:.3g}", r.peer, f"{r.peer_ms:.3g}", f"{r.ratio:.2f}",
-                           "" if r.goal is None else f"{r.goal:g}", r.note] for r in rows)]:  # fmt: skip
+    for cells in [head, *(_cells(row) for row in rows)]:
         lines += [f"   {'*' if i == 0 else ' '} - {cell}".rstrip() for i, cell in enumerate(cells)]
     return "\n".join(lines) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    ratio = f"{row.ratio:.2f}" if row.ratio >= 0.1 else f"{row.ratio:.2g}"
+    if row.goal is not None and row.ratio > row.goal:
+        ratio = f"**{ratio}**"
+    ours, theirs = _time(row.ours_ms, row.ours_spread), _time(row.peer_ms, row.peer_spread)
+    return [row.job, row.size, ours, row.peer, theirs, ratio, "" if row.goal is None else f"{row.goal:g}", row.note]
+
+
+def _time(milliseconds: float, around: float) -> str:
+    value = f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+    return f"{value} ({100 * around:.0f}\N{NO-BREAK SPACE}%)" if around else value
 
 
 def report(rows: Sequence[Row], name: str, *, write: bool = False) -> None:
@@ -95,6 +114,20 @@ def report(rows: Sequence[Row], name: str, *, write: bool = False) -> None:
         here = Path(__file__).resolve().parent
         (here / "results").mkdir(exist_ok=True)
         lines = [json.dumps({**asdict(r), "python": platform.python_version()}) for r in rows]
-        (here / "results" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        (here / "results" / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (here.parent / "docs" / "benchmarks").mkdir(exist_ok=True)
-        (here.parent / "docs" / "benchmarks" / f"{name}.inc").write_text(table(rows))
+        (here.parent / "docs" / "benchmarks" / f"{name}.inc").write_text(table(rows), encoding="utf-8")
+
+
+def main() -> None:
+    """Make the tables of the docs anew from the stored rows."""
+    here = Path(__file__).resolve().parent
+    for path in sorted((here / "results").glob("*.jsonl")):
+        stored = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        names = {field.name for field in fields(Row)}
+        rows = [Row(**{key: value for key, value in row.items() if key in names}) for row in stored]
+        (here.parent / "docs" / "benchmarks" / f"{path.stem}.inc").write_text(table(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
