@@ -12,8 +12,9 @@ places, behind its ReLU6. What no test can ask of every method is written down a
 - `NOISY` average over copies with noise of 15 % of the range, which hides the striped cat more than the dog: its map is
   undecided between the two.
 
-SS-CAM is left out: its 35 noisy copies of each of 1280 channels are 45,000 forwards a class. With 8 copies, a quarter
-of the noise and the smaller picture it does not tell the two apart: the noise hides what the mask shows.
+SS-CAM is left out: its 35 noisy copies of each of 1280 channels are 45,000 forwards a class, twenty minutes for both on
+the smaller picture, and it does not tell the two apart (the cat's map leans to the dog by 0.13, the dog's by 0.01): noise of
+twice the mask's range hides what the mask shows.
 """
 
 from __future__ import annotations
