@@ -201,6 +201,59 @@ def test_premultiplied_and_straight_agree(seed, operator, mode):
     np.testing.assert_allclose(straight, multiplied, atol=1e-9)
 
 
+@given(SEEDS, st.sampled_from(OPERATORS), st.sampled_from(MODES), st.booleans(), st.sampled_from(["array", "tensor"]))
+def test_premultiplied_colours_are_weighted_by_opacity_and_mask(seed, operator, mode, opaque, kind):
+    rng = np.random.default_rng(seed)
+    source, backdrop, mask = rng.random((3, 5, 4)), rng.random((3, 5, 4)), rng.random((3, 5))
+    source[..., 3] = 1.0 if opaque else source[..., 3]
+
+    def up(x):
+        return np.concatenate([x[..., :3] * x[..., 3:], x[..., 3:]], -1)
+
+    options = {"mode": mode, "operator": operator, "opacity": 0.4}
+    straight = up(composite(source, backdrop, mask=mask, **options))
+    layer, ground = source[..., :3] if opaque else up(source), up(backdrop)
+    if kind == "tensor":
+        layer, ground, mask = (
+            torch.from_numpy(x.copy()) for x in (layer.transpose(2, 0, 1), ground.transpose(2, 0, 1), mask)
+        )
+    multiplied = composite(layer, ground, mask=mask, premultiplied=True, **options)
+    multiplied = multiplied.numpy().transpose(1, 2, 0) if kind == "tensor" else multiplied
+    np.testing.assert_allclose(multiplied, straight, atol=1e-9)
+
+
+def test_premultiplied_grey_at_half_opacity_on_black_is_half_as_light():
+    source, black = np.full((1, 1, 4), [100, 100, 100, 255], np.uint8), np.full((1, 1, 4), [0, 0, 0, 255], np.uint8)
+    assert composite(source, black, opacity=0.5, premultiplied=True).tolist() == [[[50, 50, 50, 255]]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_integer_masks_weigh_float64_pictures_in_float64(dtype):
+    mask = np.array([[77]], dtype)
+    result = composite(np.ones((1, 1)), np.zeros((1, 1)), mask=mask)
+    assert result[0, 0] == 77 / np.iinfo(dtype).max
+
+
+def test_masks_of_half_precision_pictures_are_not_rounded_to_half_precision():
+    one, zero = torch.ones(1, 1, 1, dtype=torch.bfloat16), torch.zeros(1, 1, 1, dtype=torch.bfloat16)
+    mask = torch.tensor([[1.0 - 2.0**-9]])  # in bfloat16 that is 1
+    assert composite(zero, one, mask=mask, space="linear").item() == pytest.approx(12.92 * 2.0**-9, rel=0.01)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 2.0, -1.0])
+@pytest.mark.parametrize("place", ["colour", "alpha"])
+def test_values_outside_the_range_are_clipped_before_opacity_counts(value, place):
+    source = np.array([[[0.25, 0.5, 0.75, 0.6]]])
+    source[..., 3 if place == "alpha" else 0] = value
+    if place == "colour":
+        source = source[..., :3]
+    backdrop = np.array([[[0.3, 0.2, 0.1]]])
+    expected = composite(np.clip(source, 0, 1), backdrop, opacity=0.5)
+    np.testing.assert_array_equal(composite(source, backdrop, opacity=0.5), expected)
+    as_tensors = composite(*(torch.from_numpy(x[0, :, :].T.copy())[..., None] for x in (source, backdrop)), opacity=0.5)
+    np.testing.assert_allclose(as_tensors[:, 0, 0].numpy(), expected[0, 0], atol=1e-15)
+
+
 @given(SEEDS, st.sampled_from(OPERATORS), st.sampled_from(MODES))
 def test_results_stay_in_range(seed, operator, mode):
     rng = np.random.default_rng(seed)

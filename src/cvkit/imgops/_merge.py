@@ -10,7 +10,7 @@ import numpy as np
 from cvkit._checks import check_integer, shown
 from cvkit.imgops._kernels.blending import fast_pixels
 from cvkit.imgops._kernels.memory import in_parts
-from cvkit.imgops._kinds import Unpacked, is_tensor, mask_scale, quantize
+from cvkit.imgops._kinds import Unpacked, is_tensor, mask_scale, quantize, working
 from cvkit.imgops._pixels import Values, namespace, scaled, unscaled
 from cvkit.imgops._spaces import decode, encode
 from cvkit.imgops.modes import BLEND, COVERING, KEEPING, SHARES
@@ -18,7 +18,7 @@ from cvkit.imgops.modes import BLEND, COVERING, KEEPING, SHARES
 if TYPE_CHECKING:
     from cvkit._types import Array
 
-__all__ = ["TICK", "Rule", "Window", "layer_weight", "lerp", "merge", "merge_images", "place"]
+__all__ = ["TICK", "Rule", "Window", "lerp", "merge", "merge_images", "place", "weighted_layer"]
 
 TICK = 2.0**-35
 """Added before rounding, so that an exact half that float64 misses by its last bits still goes up: a few last bits
@@ -171,28 +171,42 @@ def lerp(start: Values, end: Values, t: Values) -> Values:
 # Whole images
 
 
-def layer_weight(above: Unpacked, opacity: float, mask: Values) -> Values:
-    """Return the source's alpha times opacity times mask, (N, 1, H, W) in [0, 1], or None where all of that is 1."""
-    weight: Values = None
+def weighted_layer(above: Unpacked, opacity: float, mask: Values, premultiplied: bool) -> tuple[Values, Values]:
+    """Return the source's colour and its alpha times opacity times mask, in [0, 1]; None where all of that is 1.
+
+    Premultiplied colours are clipped to the source's own alpha and weighted like it.
+    """
+    xp = namespace(above.pixels)
+    color, weight = scaled(above, above.color), None
     if above.alpha:
-        weight = scaled(above, above.opacity)
+        weight = xp.clip(scaled(above, above.opacity), 0.0, 1.0)
+    share = _share(above, opacity, mask)
+    if share is None:
+        return color, weight
+    if premultiplied:
+        color = xp.clip(color, 0.0, 1.0)
+        color = (color if weight is None else xp.minimum(color, weight)) * share
+    return color, share if weight is None else weight * share
+
+
+def _share(above: Unpacked, opacity: float, mask: Values) -> Values:
+    """Return opacity times mask, (N or 1, 1, H, W) in [0, 1], or None where that is 1."""
+    share: Values = None
     if mask is not None:
-        xp = namespace(mask)
+        kind: Any = working(above.pixels)
         if is_tensor(mask):
-            kind: Any = above.pixels
-            share: Values = mask.to(kind.dtype) / mask_scale(mask)
+            share = mask.to(kind.dtype) / mask_scale(mask)
         else:
-            share = np.asarray(mask, np.float64 if above.integer else np.result_type(mask.dtype, np.float32))
-            share = share / mask_scale(mask)
-        share = xp.clip(share, 0.0, 1.0)
+            own = np.float64 if above.integer else kind.dtype
+            share = np.asarray(mask, np.result_type(mask, own) if mask.dtype.kind == "f" else own) / mask_scale(mask)
+        share = namespace(share).clip(share, 0.0, 1.0)
         if above.integer:
             share = np.nan_to_num(share, nan=0.0)
-        weight = share if weight is None else xp.clip(weight, 0.0, 1.0) * share
     if opacity != 1.0:
-        if weight is None:
-            weight = scaled(above, above.pixels[:, :1]) * 0.0 + 1.0
-        weight = weight * opacity
-    return weight
+        if share is None:
+            share = namespace(above.pixels).ones_like(scaled(above, above.pixels[:, :1]))
+        share = share * opacity
+    return share
 
 
 def merge_images(
@@ -264,9 +278,10 @@ def _merge_rows(
     view = out[:, :, target[0], target[1]]
     ground = _part(below, view)
     layer = _part(above, above.pixels[:, :, origin[0], origin[1]])
-    weight = layer_weight(layer, opacity, None if mask is None else mask[:, :, origin[0], origin[1]])
+    mask = None if mask is None else mask[:, :, origin[0], origin[1]]
+    source, weight = weighted_layer(layer, opacity, mask, rule.premultiplied)
     backdrop_alpha = None if ground.opacity is None else scaled(ground, ground.opacity)
-    color, alpha = merge(scaled(ground, ground.color), backdrop_alpha, scaled(layer, layer.color), weight, rule)
+    color, alpha = merge(scaled(ground, ground.color), backdrop_alpha, source, weight, rule)
     hidden = weight == 0.0 if weight is not None and rule.operator in KEEPING else None
     _store(view[:, : below.colors], color, below, hidden)
     if alpha is not None:
@@ -310,11 +325,11 @@ def _merge_tensors(
     pixels: Any = below.pixels
     place_below = (slice(None), slice(None), *window.below)
     place_above = (slice(None), slice(None), *window.above)
-    weight = layer_weight(above, opacity, mask)
+    source, weight = weighted_layer(above, opacity, mask, rule.premultiplied)
     weight = None if weight is None else weight[place_above]
-    ground, source = scaled(below, pixels)[place_below], scaled(above, above.pixels)[place_above]
+    ground = scaled(below, pixels)[place_below]
     backdrop_alpha = ground[:, -1:] if below.alpha else None
-    color, alpha = merge(ground[:, : below.colors], backdrop_alpha, source[:, : above.colors], weight, rule)
+    color, alpha = merge(ground[:, : below.colors], backdrop_alpha, source[place_above], weight, rule)
     color = color.expand(-1, below.colors, -1, -1)
     part = unscaled(below, color if alpha is None else torch.cat([color, alpha], 1)).to(pixels.dtype)
     if weight is not None and rule.operator in KEEPING:
