@@ -313,3 +313,24 @@ def test_thresholds_of_batches():
     assert found.shape == (2, 3)
     assert (found[1] == histogram(batch[1]).otsu()).all()
     assert histogram(batch).multi_otsu(4).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_edges_that_drift_from_even_ones_count_as_numpy_does(kind):
+    edges = np.concatenate([[0.0], np.cumsum([0.8] * 50 + [1.2] * 50)]) / 100
+    photo = np.random.default_rng(0).random((40, 50))
+    image = torch.from_numpy(photo) if kind == "tensor" else photo
+    np.testing.assert_array_equal(histogram(image, bins=edges.tolist()).counts[0], np.histogram(photo, edges)[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32])
+@pytest.mark.parametrize("bins", [7, 999])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_integers_outside_the_range_are_in_the_end_bins_however_narrow(dtype, bins, weighted):
+    photo = np.array([[0, 27, 28, 100, 120, 121, 255]], dtype)
+    weights = np.arange(1.0, 8.0)[None] if weighted else None
+    counts = histogram(photo, bins=bins, data_range=(28, 120), weights=weights).counts[0]
+    edges = np.linspace(27.5, 120.5, bins + 1)
+    expected = np.histogram(np.clip(photo, 27.5, 120.5), edges, weights=weights)[0]
+    np.testing.assert_array_equal(counts, expected)
+    assert counts[0] >= (3 if weighted else 2)

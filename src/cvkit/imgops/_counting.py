@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
@@ -116,6 +117,8 @@ def count_bins(
 ) -> tuple[Array, Array]:
     """Count into (N, C, bins), and the NaN into (N, C)."""
     if opened.integer and opened.high - opened.low < MOST_LEVELS:
+        if not discrete:
+            opened = _one_level_wider(opened)
         counts = count_integers(opened, chosen, weights)
         if not discrete:
             levels = np.arange(opened.low, opened.high + 1)
@@ -125,6 +128,12 @@ def count_bins(
             counts = np.array(merged, counts.dtype).reshape(*counts.shape[:2], edges.size - 1)
         return counts, np.zeros(counts.shape[:2], np.int64)
     return count_planes(as_numpy(opened.color), edges, chosen, weights)
+
+
+def _one_level_wider(opened: Unpacked) -> Unpacked:
+    """Widen the range by a level at each end, so that what lies outside falls into the end bins, however narrow."""
+    lowest, highest = (0, 1) if opened.dtype == "bool" else (np.iinfo(opened.dtype).min, np.iinfo(opened.dtype).max)
+    return replace(opened, low=max(opened.low - 1, lowest), high=min(opened.high + 1, highest))
 
 
 def count_integers(opened: Unpacked, chosen: Array | None, weights: Array | None) -> Array:

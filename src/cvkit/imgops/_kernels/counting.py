@@ -186,7 +186,7 @@ def count_values(values: Array, edges: Array, weights: Array | None = None) -> t
     counts = np.zeros(bins, np.int64 if weights is None else np.float64)
     missing = 0
     scale = bins / (edges[-1] - edges[0])
-    even = bool(np.all(np.abs(np.diff(edges) * scale - 1) < 0.25))
+    even = bool(np.all(np.abs((edges - edges[0]) * scale - np.arange(bins + 1)) < 0.25))  # no edge off by a bin
     for start in range(0, values.size, 1 << 16):
         part = values[start : start + (1 << 16)].astype(np.float64)
         weight = None if weights is None else weights[start : start + (1 << 16)]
