@@ -534,7 +534,7 @@ def test_data_range_serves_other_integers():
         ({"offset": (0.5, 1)}, TypeError, r"`offset\[0\]` must be an integer"),
         ({"threads": 0}, ValueError, "`threads` must be at least 1"),
         ({"mask": np.ones((3, 3))}, ValueError, "`mask` must have the image's height and width"),
-        ({"mask": np.ones((5, 7), np.int64)}, TypeError, "weights must be"),
+        ({"mask": np.ones((5, 7), np.int64)}, TypeError, "`mask` must be"),
     ],
 )
 def test_wrong_options_are_refused(options, error, words):

@@ -428,3 +428,31 @@ def test_another_device_gives_the_same(name, dtype):
             torch.testing.assert_close(found.cpu(), expected, atol=1e-5 if dtype.is_floating_point else 0, rtol=0)
         else:
             assert np.array_equal(found, expected)
+
+
+_PHOTO = np.zeros((4, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: imgops.curve(_PHOTO, [(0, 0), (9, 5), (9, 7)]), ValueError, r"`points` .*\(9, 5\), \(9, 7\)"),
+        (lambda: imgops.curve(_PHOTO, None), ValueError, "`points` .* None"),
+        (lambda: imgops.curve(_PHOTO, [("a", 0), (1, 2)]), TypeError, "`points` .* 'a'"),
+        (lambda: imgops.Lut.curve([0, 1]), ValueError, r"`points` .*\[0, 1\]"),
+        (lambda: imgops.Lut.curve([(0, 0), (1, 1, 1)]), ValueError, "`points` .*two points"),
+        (lambda: imgops.levels(_PHOTO, black=200, white=100), ValueError, "200 and 100"),
+        (lambda: imgops.composite(_PHOTO, _PHOTO, mask=np.zeros((4, 5), np.int32)), TypeError, "`mask` .* int32"),
+        (lambda: imgops.overlay(_PHOTO, np.zeros((4, 5), np.int32)), TypeError, "`map` .* int32"),
+        (lambda: imgops.histogram(_PHOTO, weights=np.zeros((4, 5), np.int32)), TypeError, "`weights` .* int32"),
+        (lambda: imgops.histogram(_PHOTO, bins="auto"), ValueError, "`bins` .* 'auto'"),
+        (lambda: imgops.histogram(_PHOTO).percentile("x"), TypeError, "`q` .* 'x'"),
+        (lambda: imgops.tone_masks(_PHOTO, "otsu"), TypeError, "`thresholds` .* 'otsu'"),
+        (lambda: imgops.tone_masks(_PHOTO, 2.5), TypeError, "`thresholds` .* 2.5"),
+        (lambda: imgops.contact_sheet([_PHOTO], background="no"), ValueError, "`background` .* 'no'"),
+        (lambda: imgops.contact_sheet([_PHOTO], background=(1, 2)), ValueError, "`background` "),
+    ],
+)
+def test_errors_name_the_argument_and_show_what_was_passed(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

@@ -309,7 +309,7 @@ def test_wrong_masks(mask):
 def test_mask_scale():
     for dtype, scale in (("bool", 1), ("uint8", 255), ("uint16", 65535), ("float32", 1)):
         assert mask_scale(np.zeros(3, dtype)) == scale
-    with pytest.raises(TypeError, match="weights"):
+    with pytest.raises(TypeError, match="`mask` must be"):
         mask_scale(np.zeros(3, np.int64))
 
 

@@ -280,7 +280,7 @@ def test_errors():
         for kind in (image, image / 255.0, torch.zeros(3, 4)):
             with pytest.raises(ValueError, match="must sum to one"):
                 blend_by_masks([kind], bad)
-    with pytest.raises(TypeError, match="weights must be"):
+    with pytest.raises(TypeError, match=r"`masks\[0\]` must be"):
         blend_by_masks([image], ones.astype(np.int64))
     assert blend_by_masks([np.zeros((0, 4))], np.zeros((1, 0, 4))).shape == (0, 4)
     assert blend_by_masks([torch.zeros(0, 3, 4, 5)], torch.zeros(1, 0, 4, 5)).shape == (0, 3, 4, 5)

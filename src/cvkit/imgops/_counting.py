@@ -69,7 +69,7 @@ def select(opened: Unpacked, mask: Image | None, *, skip_transparent: bool = Fal
 
 def pixel_weights(view: ArrayLike) -> Array:
     """Return weights as float64, full weight being 1."""
-    scale = mask_scale(view)
+    scale = mask_scale(view, "weights")
     array = as_numpy(view).astype(np.float64) / scale
     if not bool(np.all(array >= 0)):
         raise ValueError("`weights` must not be negative or NaN")
@@ -97,7 +97,10 @@ def has_edges(bins: int | Sequence[float] | None) -> bool:
 def bin_edges(bins: int | Sequence[float] | None, opened: Unpacked) -> tuple[Array, bool]:
     """Return the edges of the bins and whether each bin stands for one level."""
     if has_edges(bins):
-        edges = np.asarray(bins, np.float64)
+        try:
+            edges = np.asarray(bins, np.float64)
+        except (TypeError, ValueError):
+            edges = np.empty(0)
         if edges.ndim != 1 or edges.size < 2 or not bool(np.all(np.isfinite(edges)) and np.all(np.diff(edges) > 0)):
             raise ValueError(f"`bins` must be a number or at least two rising, finite edges; got {shown(bins)}")
         return edges, False

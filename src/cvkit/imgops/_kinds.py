@@ -201,13 +201,13 @@ def unpack_mask(mask: Image, like: Unpacked, *, name: str = "mask") -> ArrayLike
     return _beside(view, like.pixels)
 
 
-def mask_scale(view: ArrayLike) -> float:
+def mask_scale(view: ArrayLike, name: str = "mask") -> float:
     """Return the value that means full weight: 1 for bool and floats, 255 and 65535 for 8 and 16 bit."""
     kind = _dtype_name(view)
     if kind in _FLOATS:
         return 1.0
     if kind not in _RANGES:
-        raise TypeError(f"weights must be bool, uint8, uint16 or floating point; got dtype {kind}")
+        raise TypeError(f"`{name}` must be bool, uint8, uint16 or floating point where it weighs; got dtype {kind}")
     return float(_RANGES[kind][1])
 
 

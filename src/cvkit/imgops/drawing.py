@@ -347,21 +347,21 @@ def _pair(name: str, values: Sequence[float]) -> tuple[float, float]:
     return check_finite(f"{name}[0]", values[0]), check_finite(f"{name}[1]", values[1])
 
 
-def rgb_colors(color: Color, count: int) -> Array:
+def rgb_colors(color: Color, count: int, name: str = "color") -> Array:
     """Return colours as floats (count, 3) in [0, 1]."""
     if isinstance(color, str):
         try:
             values = np.array(ImageColor.getrgb(color)[:3]) / 255.0
         except ValueError:
-            raise ValueError(f"`color` must be a colour's name or '#rrggbb'; got {shown(color)}") from None
+            raise ValueError(f"`{name}` must be a colour's name or '#rrggbb'; got {shown(color)}") from None
     else:
         values = np.asarray(color)
         if values.dtype.kind not in "iuf":
-            raise TypeError(f"`color` must be a name or numbers; got {shown(color)}")
+            raise TypeError(f"`{name}` must be a name or numbers; got {shown(color)}")
         values = values / 255.0 if values.dtype == np.uint8 else values.astype(np.float64)
     if values.shape not in {(3,), (count, 3)}:
-        raise ValueError(f"`color` must have shape (3,) or ({count}, 3); got {values.shape}")
+        raise ValueError(f"`{name}` must have shape (3,) or ({count}, 3); got {values.shape}")
     if not ((values >= 0.0) & (values <= 1.0)).all():
         hint = "for 8-bit values pass '#rrggbb' or a uint8 array"
-        raise ValueError(f"`color` must lie in [0, 1], got {shown(color)}; {hint}")
+        raise ValueError(f"`{name}` must lie in [0, 1], got {shown(color)}; {hint}")
     return np.broadcast_to(values, (count, 3))

@@ -155,7 +155,7 @@ def overlay(
     if opened.colors not in {1, 3}:
         raise ValueError(f"`image` must have one or three colour channels; got {opened.colors}")
     values: Any = unpack_mask(map, opened, name="map")
-    _check_within("map", values, 0.0, mask_scale(values))
+    _check_within("map", values, 0.0, mask_scale(values, "map"))
     if not opened.integer:
         _check_within("image", opened.pixels, opened.low, opened.high)
     if is_tensor(opened.pixels):

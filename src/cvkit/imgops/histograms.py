@@ -130,7 +130,10 @@ class Histogram:
             it (what `numpy.percentile` calls ``"inverted_cdf"``); else interpolated inside the bin. NaN where nothing
             was counted.
         """
-        wanted = np.asarray(q, np.float64)
+        try:
+            wanted = np.asarray(q, np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"`q` must be numbers; got {shown(q)}") from None
         if not bool(np.all((wanted >= 0) & (wanted <= 100))):
             raise ValueError(f"`q` must lie in [0, 100]; got {shown(q)}")
         rows = self.counts.reshape(-1, self.counts.shape[-1])

@@ -220,7 +220,10 @@ class Lut:
         F. N. Fritsch, J. Butland, "A method for constructing local monotone piecewise cubic interpolants", SIAM J.
         Sci. Stat. Comput. 5 (1984), Eq. (6).
         """
-        knots = np.array([[check_interval("points", v, 0.0, 1.0) for v in point] for point in points], np.float64)
+        pairs = hasattr(points, "__iter__") and all(hasattr(point, "__len__") and len(point) == 2 for point in points)
+        knots = np.array(
+            [[check_interval("points", v, 0.0, 1.0) for v in point] for point in (points if pairs else ())], np.float64
+        )
         if knots.ndim != 2 or knots.shape[1] != 2 or len(knots) < 2 or not bool(np.all(np.diff(knots[:, 0]) > 0)):
             raise ValueError(f"`points` must be at least two points (x, y) with rising x; got {shown(points)}")
         x, y = knots.T.copy()

@@ -175,7 +175,7 @@ def blend_by_masks(
     for weight in weights[1:]:
         if weight.dtype != weights[0].dtype:
             raise TypeError(f"`masks` must all have the same dtype; got {weights[0].dtype} and {weight.dtype}")
-    scale = mask_scale(weights[0])
+    scale = mask_scale(weights[0], "masks[0]")
     if opened[0].integer:
         return cast("ImageT", _blend_integers(opened, cast("list[Array]", weights), scale, threads))
     return cast("ImageT", _blend_floats(opened, weights, scale))
@@ -202,6 +202,9 @@ def _thresholds(
         edges = np.linspace(low - half, high + half, levels + 1)
         found = Histogram(counts, edges, np.zeros(counts.shape[:2], np.int64), discrete=True).multi_otsu(classes)[:, 0]
         return np.nan_to_num(found, nan=high)
+    given: object = thresholds
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise TypeError(f"`thresholds` must be a whole number or a sequence of numbers; got {shown(thresholds)}")
     values = np.array([[check_finite(f"thresholds[{i}]", value) for i, value in enumerate(thresholds)]])
     if not bool(np.all((values >= low) & (values <= high)) and np.all(np.diff(values) >= 0)):
         raise ValueError(f"`thresholds` must rise within [{low:g}, {high:g}]; got {shown(thresholds)}")

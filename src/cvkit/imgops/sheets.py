@@ -112,7 +112,7 @@ def contact_sheet(
     below, left, above = (_extent(w, axis, gap) for w, axis in zip(words, (0, 1, 0), strict=True))
     step = (cell_height + below + gap, cell_width + gap)
     size = (count_rows * step[0] + gap + above, columns * step[1] + gap + left)
-    sheet = _blank(opened, size, rgb_colors(background, 1)[0])
+    sheet = _blank(opened, size, rgb_colors(background, 1, "background")[0])
     tint = rgb_colors(color, 1)[0]
     for i, one in enumerate(opened):
         row, column = divmod(i, columns)

@@ -76,7 +76,7 @@ def soft_histogram(
     votes = _votes(opened, mask)
     if weights is not None:
         view = cast("Tensor", unpack_mask(weights, opened, name="weights"))
-        share = view / mask_scale(view)
+        share = view / mask_scale(view, "weights")
         votes = share.to(votes.dtype) if mask is None else votes * share
     counts = _soft_counts(opened, bins, votes)
     return counts if is_batch(opened) else counts[0]

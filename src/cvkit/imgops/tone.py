@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 from cvkit._checks import check_integer, check_interval, shown
@@ -376,6 +377,8 @@ def levels(
     threads = check_integer("threads", threads, minimum=1)
     low, span = opened.low, opened.high - opened.low
     ends = {"black": black, "white": white, "out_black": out_black, "out_white": out_white}
+    if black is not None and white is not None and black >= white:
+        raise ValueError(f"`black` must be less than `white`; got {black:g} and {white:g}")
     places = {
         name: float(name.endswith("white"))
         if value is None
@@ -437,8 +440,10 @@ def curve(
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
     threads = check_integer("threads", threads, minimum=1)
     low, high = opened.low, opened.high
-    if not all(hasattr(point, "__len__") and len(point) == 2 for point in points):
+    if not hasattr(points, "__iter__") or not all(hasattr(point, "__len__") and len(point) == 2 for point in points):
         raise ValueError(f"`points` must be pairs (value before, value after); got {shown(points)}")
     scaled = [[(check_interval("points", v, low, high) - low) / (high - low) for v in point] for point in points]
+    if not all(first[0] < second[0] for first, second in pairwise(scaled)):
+        raise ValueError(f"`points` must rise in their first values; got {shown(points)}")
     step = Lut.curve([(x, y) for x, y in scaled]).steps
     return cast("ImageT", apply_steps(opened, step, threads=threads))
