@@ -169,3 +169,27 @@ def test_wrong_images():
         transfer_color(image, reference[..., 0])
     with pytest.raises(ValueError, match="one image or as many"):
         transfer_color(torch.rand(2, 3, 4, 5), torch.rand(3, 3, 4, 5))
+
+
+@pytest.mark.parametrize("method", ["reinhard", "monge-kantorovich"])
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_values_outside_the_range_count_as_its_ends(method, kind):
+    rng = np.random.default_rng(0)
+    image, reference = rng.random((6, 5, 3)), rng.random((4, 7, 3))
+    image[0, 0, 0], image[1, 1, 1], reference[2, 2, 2] = np.inf, -4.0, -np.inf
+    expected = transfer_color(np.clip(image, 0, 1), np.clip(reference, 0, 1), method=method)
+    if kind == "tensor":
+        image, reference = (torch.from_numpy(x.transpose(2, 0, 1).copy()) for x in (image, reference))
+    result = transfer_color(image, reference, method=method)
+    result = result.numpy().transpose(1, 2, 0) if kind == "tensor" else result
+    np.testing.assert_allclose(result, expected, atol=1e-9)
+
+
+def test_the_range_of_the_image_serves_for_a_reference_of_the_same_dtype():
+    rng = np.random.default_rng(1)
+    image, reference = (rng.integers(0, 4096, (5, 6, 3), dtype=np.int16) for _ in range(2))
+    result = transfer_color(image, reference, data_range=(0, 4095))
+    same = transfer_color(image, reference, data_range=(0, 4095), reference_range=(0, 4095))
+    assert np.array_equal(result, same)
+    floats = transfer_color(image / 1.0, reference / 1.0, data_range=(0, 4095))
+    assert np.abs(floats - result).max() < 0.51

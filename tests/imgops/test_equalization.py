@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from cvkit.imgops import Lut, equalize, equalize_lut, gamma
+from cvkit.imgops import Lut, autocontrast, clahe, equalize, equalize_lut, gamma
 from reference import imgops_histograms as slow
 from strategies import SEEDS, arrays, random_images
 
@@ -158,3 +160,11 @@ def test_lut_serves_other_images_and_joins():
 def test_wrong_options(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         equalize(np.zeros((3, 4)), **option)
+
+
+@pytest.mark.parametrize("function", [equalize, partial(clahe, grid_size=(2, 2)), autocontrast])
+def test_integers_outside_the_range_count_as_its_ends_in_luma(function):
+    wild = np.random.default_rng(3).integers(-500, 1500, (7, 9, 3)).astype(np.int16)
+    inside = np.clip(wild, 0, 1000)
+    options = {"by": "luma", "data_range": (0, 1000)}
+    assert np.array_equal(function(wild, **options), function(inside, **options))

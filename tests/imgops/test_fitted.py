@@ -160,3 +160,16 @@ def test_wrong_thresholds():
         threshold(image, np.nan)
     with pytest.raises(TypeError, match="number"):
         threshold(image, None)
+
+
+@pytest.mark.parametrize("high", [7.0, np.inf])
+@pytest.mark.parametrize("low", [-3.0, -np.inf])
+@pytest.mark.parametrize("by", ["channel", "luma"])
+def test_autocontrast_of_floats_counts_values_outside_the_range_as_its_ends(low, high, by):
+    photo = np.random.default_rng(0).uniform(0.2, 0.8, (5, 6, 3))
+    wild = photo.copy()
+    wild[1, 2], wild[3, 3] = high, low
+    expected = autocontrast(np.clip(wild, 0, 1), 5, 5, by=by)
+    np.testing.assert_array_equal(autocontrast(wild, 5, 5, by=by), expected)
+    tensor = torch.from_numpy(wild.transpose(2, 0, 1).copy())
+    np.testing.assert_allclose(autocontrast(tensor, 5, 5, by=by).numpy().transpose(1, 2, 0), expected, atol=1e-12)

@@ -41,7 +41,7 @@ def luma_plane(opened: Unpacked) -> ArrayLike:
     for n in range(count):
         for top in range(0, height, step):
             rows = slice(top, top + step)
-            red, green, blue = array[n, :, rows]
+            red, green, blue = _inside(array[n, :, rows], opened)
             mixed = np.multiply(red, 299, dtype=kind)
             mixed += np.multiply(green, 587, dtype=kind)
             mixed += np.multiply(blue, 114, dtype=kind)
@@ -68,5 +68,12 @@ def moved(opened: Unpacked, before: ArrayLike, after: ArrayLike) -> ArrayLike:
         for top in range(0, height, step):
             rows = slice(top, top + step)
             change = np.subtract(cast("Array", after)[n, :, rows], cast("Array", before)[n, :, rows], dtype=kind)
-            result[n, :, rows] = np.clip(array[n, :, rows] + change, opened.low, opened.high)
+            result[n, :, rows] = np.clip(_inside(array[n, :, rows], opened) + change, opened.low, opened.high)
     return result
+
+
+def _inside(rows: Array, opened: Unpacked) -> Array:
+    """Return integers clipped to the range, where it is not that of all their values."""
+    kind = rows.dtype
+    full = kind == np.bool_ or (np.iinfo(kind).min, np.iinfo(kind).max) == (opened.low, opened.high)
+    return rows if full else np.clip(rows, opened.low, opened.high)

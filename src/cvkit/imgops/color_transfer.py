@@ -12,6 +12,7 @@ from cvkit.imgops._counting import select
 from cvkit.imgops._kinds import Unpacked, from_numpy, is_tensor, unpack
 from cvkit.imgops._pixels import Values, namespace, scaled, unscaled
 from cvkit.imgops._spaces import lab_from_rgb, oklab_from_rgb, rgb_from_lab, rgb_from_oklab
+from cvkit.imgops.matching import open_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,8 @@ def transfer_color(
     alpha : bool, optional
         Whether the last channel is alpha, in both images; by default it is where there are four channels.
     data_range, reference_range : (low, high), optional
-        Range of the values of each image, by default the dtype's, [0, 1] for floats; needed for int16 and int32.
+        Range of the values of each image, by default the dtype's, [0, 1] for floats; needed for int16 and int32. If
+        both images have the same dtype `data_range` serves for both.
 
     Returns
     -------
@@ -105,8 +107,7 @@ def transfer_color(
     check_choice("space", space, (None, *_SPACES))
     strength = check_interval("strength", strength, 0.0, 1.0)
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
-    axis = channel_axis if isinstance(reference, np.ndarray) or is_tensor(reference) else None
-    other = unpack(reference, channel_axis=axis, alpha=alpha, data_range=reference_range, name="reference")
+    other = open_reference(reference, opened, channel_axis, alpha, data_range, reference_range)
     count = opened.pixels.shape[0]
     for each in (opened, other):
         if each.colors != 3:
@@ -117,8 +118,9 @@ def transfer_color(
         return cast("ImageT", opened.pack(opened.pixels))
     forth, back = _SPACES[space or ("lab" if method == "reinhard" else "rgb")]
     rule = _reinhard if method == "reinhard" else _monge_kantorovich
-    source = forth(scaled(opened, opened.color))
-    target = _beside(forth(scaled(other, other.color)), source)
+    source, wanted = (namespace(each.pixels).clip(scaled(each, each.color), 0.0, 1.0) for each in (opened, other))
+    source, target = forth(source), forth(wanted)
+    target = _beside(target, source)
     chosen, there = _visible(opened, mask, source), _visible(other, reference_mask, target)
     moved = []
     for n in range(count):

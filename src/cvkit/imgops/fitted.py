@@ -164,8 +164,9 @@ def autocontrast(
     Notes
     -----
     The limits are values of the image: the smallest with at least `low` percent of the pixels at or below it, and the
-    largest with at least `high` percent at or above it. Where both are equal the channel is left as it is. For float
-    tensors the result is differentiable, through the two pixels that set the limits as well.
+    largest with at least `high` percent at or above it; values outside the range count as its ends. Where both limits
+    are equal the channel is left as it is. For float tensors the result is differentiable, through the two pixels that
+    set the limits as well.
 
     Examples
     --------
@@ -264,7 +265,7 @@ def _limits(opened: Unpacked, low: float, high: float, by: str, chosen: Array | 
         found = _counted(opened, planes, chosen)
         mirrored = Histogram(found.counts[..., ::-1], -found.edges[::-1], found.missing, discrete=True)
         return found.percentile(low), -mirrored.percentile(high)
-    array = as_numpy(planes)
+    array = np.clip(as_numpy(planes), opened.low, opened.high)
     limits = np.full((2, *array.shape[:2]), np.nan)
     for n, c in np.ndindex(*array.shape[:2]):
         plane = array[n, c]
@@ -287,7 +288,7 @@ def _stretched(opened: Unpacked, low: float, high: float, by: str, chosen: Array
     import torch
 
     low, high, found = _looked_at(opened, low, high, by)
-    planes = cast("Tensor", working(found)).flatten(2)
+    planes = cast("Tensor", working(found)).clamp(opened.low, opened.high).flatten(2)
     color = cast("Tensor", working(opened.color))
     known = ~planes.detach().isnan()
     if chosen is not None:

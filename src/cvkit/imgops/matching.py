@@ -252,12 +252,7 @@ def _open_both(
     reference_range: Sequence[float] | None,
 ) -> tuple[Unpacked, Unpacked]:
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
-    there = reference_range
-    axis = channel_axis if getattr(reference, "ndim", 2) > 2 else None
-    if there is None and data_range is not None:
-        found = unpack(reference, channel_axis=axis, alpha=alpha, name="reference", needs_range=False)
-        there = data_range if found.dtype == opened.dtype else None
-    other = unpack(reference, channel_axis=axis, alpha=alpha, data_range=there, name="reference")
+    other = open_reference(reference, opened, channel_axis, alpha, data_range, reference_range)
     if other.colors not in {1, opened.colors}:
         raise ValueError(
             f"`reference` must have one colour channel or {opened.colors}, as the image; got {other.colors}"
@@ -266,6 +261,22 @@ def _open_both(
         count = opened.pixels.shape[0]
         raise ValueError(f"`reference` must be one image or as many as `image`, {count}; got {other.pixels.shape[0]}")
     return opened, other
+
+
+def open_reference(
+    reference: Image,
+    opened: Unpacked,
+    channel_axis: int | None,
+    alpha: bool | None,
+    data_range: Sequence[float] | None,
+    reference_range: Sequence[float] | None,
+) -> Unpacked:
+    """Take a reference apart; the image's `data_range` serves for it too where both have the same dtype."""
+    axis = channel_axis if getattr(reference, "ndim", 2) > 2 else None
+    if reference_range is None and data_range is not None:
+        found = unpack(reference, channel_axis=axis, alpha=alpha, name="reference", needs_range=False)
+        reference_range = data_range if found.dtype == opened.dtype else None
+    return unpack(reference, channel_axis=axis, alpha=alpha, data_range=reference_range, name="reference")
 
 
 def _distributions(opened: Unpacked, chosen: Array | None) -> list[list[Distribution]]:
