@@ -175,3 +175,11 @@ def test_wrong_targets(target):
 def test_histogram_of_a_batch_is_no_target():
     with pytest.raises(ValueError, match="of one image"):
         specify_histogram(np.zeros((4, 5, 3), np.uint8), histogram(torch.rand(2, 3, 4, 5)))
+
+
+@pytest.mark.parametrize("data_range", [(0.05, 0.95), (-3.0, 7.1), (0.0, 255.0)])
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_matching_to_itself_keeps_every_bit_in_any_range(data_range, kind):
+    photo = np.random.default_rng(0).uniform(0.1, 0.9, (19, 23))
+    image = torch.from_numpy(photo) if kind == "tensor" else photo
+    np.testing.assert_array_equal(np.asarray(match_histograms(image, image, data_range=data_range)), photo)

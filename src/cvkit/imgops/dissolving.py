@@ -54,7 +54,8 @@ def dissolve(
     -------
     Image
         Kind, dtype and size of the pictures; `first` bit for bit at 0 and `second` at 1. Integers are exactly
-        rounded, half up. Differentiable for floating-point tensors; NaN is kept.
+        rounded, half up. Differentiable for floating-point tensors; NaN is kept, and floats outside the range are not
+        clipped.
 
     Raises
     ------

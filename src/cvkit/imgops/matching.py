@@ -343,7 +343,10 @@ def _matched(
             continue
         after = np.interp(_shares(counts, method), _shares(wanted, method), values)
         # Values that were not counted, because a mask hides them, are interpolated.
-        result[n, c] = low + span * np.interp((plane - low) / span, known, after)
+        place = (plane - low) / span
+        wanted = np.interp(place, known, after)
+        # What stays where it is keeps its last bit, which scaling there and back may not.
+        result[n, c] = np.where(wanted == place, plane, low + span * wanted)
     if opened.integer:
         return opened.pack_color(quantize(result + _TICK, low, opened.high, opened.dtype))
     color = opened.color
