@@ -334,3 +334,17 @@ def test_integers_outside_the_range_are_in_the_end_bins_however_narrow(dtype, bi
     expected = np.histogram(np.clip(photo, 27.5, 120.5), edges, weights=weights)[0]
     np.testing.assert_array_equal(counts, expected)
     assert counts[0] >= (3 if weighted else 2)
+
+
+def test_histograms_of_ones_own_are_checked():
+    with pytest.raises(TypeError, match="`counts` must be a NumPy array"):
+        Histogram([[1, 2]], np.array([0.0, 1, 2]), np.array([0]))
+    with pytest.raises(ValueError, match=r"`edges` must rise; got \[0.0, 2.0, 1.0\]"):
+        Histogram(np.array([[1, 2]]), np.array([0.0, 2, 1]), np.array([0]))
+
+
+def test_distances_need_the_same_channels_or_one():
+    three, two, one = (histogram(np.zeros((3, 3, c), np.uint8), alpha=False) for c in (3, 2, 1))
+    assert three.distance(one).shape == (3,)
+    with pytest.raises(ValueError, match=r"`other` must have the channels of this histogram, \(3,\), or one"):
+        three.distance(two)

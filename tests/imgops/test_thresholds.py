@@ -145,3 +145,21 @@ def test_minimum_needs_two_peaks(counts):
 def test_minimum_between_two_peaks():
     assert thresholds.minimum_bin(np.array([9, 2, 0, 0, 0, 2, 9, 1])) in {2, 3, 4}
     assert thresholds.minimum_bin(np.array([1, 9, 9, 2, 0, 1, 8, 8, 8, 2])) == 4
+
+
+def test_minimum_of_16_bit_noise_lies_between_the_humps_and_is_found_in_a_second():
+    rng = np.random.default_rng(0)
+    humps = np.concatenate([rng.normal(15000, 3000, 20000), rng.normal(45000, 4000, 20000)])
+    photo = np.clip(humps, 0, 65535).astype(np.uint16).reshape(200, 200)
+    started = time.perf_counter()
+    found = histogram(photo).minimum()[0]
+    assert time.perf_counter() - started < 10  # it took two minutes, and failed
+    assert abs(found - histogram(photo, bins=1000).minimum()[0]) < 2000
+    assert 22000 < found < 34000
+
+
+def test_minimum_says_why_it_finds_none():
+    with pytest.raises(ValueError, match="this one has 1"):
+        thresholds.minimum_bin(np.array([0, 1, 5, 1, 0]))
+    with pytest.raises(ValueError, match=r"still [0-9]+: count into fewer bins"):
+        thresholds.minimum_bin(np.tile([0, 0, 0, 9], 100), most_passes=2)

@@ -62,11 +62,15 @@ class Histogram:
 
     def __post_init__(self) -> None:
         counts, edges, missing = self.counts, self.edges, self.missing
+        for name, value in (("counts", counts), ("edges", edges), ("missing", missing)):
+            check_instance(name, value, np.ndarray, "a NumPy array")
         if counts.ndim not in {2, 3} or edges.ndim != 1 or counts.shape[-1] != edges.size - 1 or edges.size < 2:
             raise ValueError(
                 "`counts` must have shape (C, bins) or (N, C, bins) and `edges` (bins + 1,); "
                 f"got {counts.shape} and {edges.shape}"
             )
+        if not bool((edges[1:] > edges[:-1]).all()):
+            raise ValueError(f"`edges` must rise; got {shown(edges.tolist())}")
         if missing.shape != counts.shape[:-1]:
             raise ValueError(f"`missing` must have shape {counts.shape[:-1]}; got {missing.shape}")
 
@@ -305,6 +309,8 @@ class Histogram:
     def minimum(self) -> Array:
         """Return the lowest points between two peaks, after smoothing until only two are left.
 
+        More than 1024 bins are joined to at most that many first.
+
         Returns
         -------
         ndarray of shape (C,) or (N, C)
@@ -342,7 +348,7 @@ class Histogram:
         Parameters
         ----------
         other : Histogram
-            A histogram with the same bins and channels.
+            A histogram with the same bins and channels, or one channel for all.
         kind : {'chi-square', 'chi-square-alt', 'bhattacharyya', 'intersection', 'correlation', 'kl', 'wasserstein'}
             Sums over bins with shares p (this) and q (other): ``(p - q)^2 / p`` where p > 0; ``2 (p - q)^2 / (p + q)``;
             ``sqrt(1 - sum sqrt(p q))``; ``min(p, q)`` and Pearson's correlation, which are similarities, 1 for equal
@@ -365,7 +371,13 @@ class Histogram:
         check_choice("kind", kind, [*DISTANCES, "wasserstein"])
         check_instance("other", other, Histogram)
         self._check_bins(other)
-        shape = np.broadcast_shapes(self.counts.shape, other.counts.shape)
+        try:
+            shape = np.broadcast_shapes(self.counts.shape, other.counts.shape)
+        except ValueError:
+            raise ValueError(
+                f"`other` must have the channels of this histogram, {self.counts.shape[:-1]}, or one; "
+                f"got {other.counts.shape[:-1]}"
+            ) from None
         p, q = np.broadcast_to(self.density(), shape), np.broadcast_to(other.density(), shape)
         empty = np.broadcast_to((self.total == 0) | (other.total == 0), shape[:-1])
         found = wasserstein(p, q, self.centers) if kind == "wasserstein" else DISTANCES[kind](p, q)
