@@ -220,6 +220,51 @@ def test_a_folded_network_copies_and_pickles():
             assert again.config == folded.config
 
 
+def _tied(change):
+    network = small(stacks=3)
+    change(network)
+    return randomised(network).double().eval()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: setattr(net.hg, "1", net.hg[0]),
+        lambda net: setattr(net.hg[0].hg[0], "1", net.hg[0].hg[0][0]),
+        lambda net: setattr(net.res, "1", net.hg[0].hg[0][0]),
+        lambda net: setattr(net.fc_, "1", net.fc_[0]),
+        lambda net: (setattr(net.fc, "1", net.fc[0]), setattr(net.score, "1", net.score[0])),
+        lambda net: setattr(net.res[1][0].conv1, "weight", net.res[0][0].conv1.weight),
+        lambda net: setattr(net.res[1][0], "bn2", net.res[0][0].bn2),
+        lambda net: setattr(net.res[1][0], "bn1", torch.nn.BatchNorm2d(8, affine=False)),
+        lambda net: setattr(net.fc[0], "1", torch.nn.BatchNorm2d(8, affine=False)),
+    ],
+)
+def test_folding_holds_for_tied_layers_and_norms_without_affine(change):
+    network = _tied(change)
+    images = torch.rand(2, 3, 20, 36, dtype=torch.float64)
+    torch.testing.assert_close(fold_batch_norm(network)(images), network(images), rtol=1e-10, atol=1e-10)
+
+
+def test_folding_knows_synchronised_norms():
+    network = randomised(small()).double().eval()
+    images = torch.rand(2, 3, 20, 36, dtype=torch.float64)
+    wanted = network(images)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    torch.testing.assert_close(fold_batch_norm(synchronised)(images), wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_norms_that_cannot_fold_are_refused():
+    network = small()
+    network.res[1][0].bn2 = torch.nn.GroupNorm(2, 4)
+    with pytest.raises(TypeError, match="got a GroupNorm as 'bn2'"):
+        fold_batch_norm(network)
+    network = small()
+    network.res[1][0].bn3 = torch.nn.BatchNorm2d(4, track_running_stats=False)
+    with pytest.raises(ValueError, match="running statistics"):
+        fold_batch_norm(network)
+
+
 def test_same_generator_same_weights_and_the_global_one_is_left_alone():
     state = torch.get_rng_state()
     first, second = (small(generator=torch.Generator().manual_seed(5)) for _ in range(2))

@@ -217,3 +217,17 @@ def test_maps_back_through_the_same_matrix_as_the_picture():
     prepared = preprocess.frame(photo(80, 120, POINTS))
     inside = geometry.transform_points(geometry.invert(prepared.to_photo), POINTS)
     np.testing.assert_allclose(geometry.transform_points(prepared.to_photo, inside), POINTS, atol=1e-9)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_an_estimator_with_a_folded_network_comes_back_from_its_file(tmp_path, head):
+    network = pose.fold_batch_norm(pose.StackedHourglass(11, stacks=2, depth=1, features=8))
+    codec = pose.GaussianCodec((32, 24), (8, 6), sigma=1.0)
+    if head:
+        codec = pose.SimCCCodec((32, 24))
+        network = pose.SimCCHead(network, codec, (8, 6))
+    estimator = pose.Estimator(network, codec, pose.STICK_FIGURE, pose.Preprocess((32, 24)))
+    estimator.save(tmp_path / "folded.safetensors")
+    again = pose.Estimator.load(tmp_path / "folded.safetensors")
+    photos = pose.stick_figures(2, size=(40, 30)).images
+    assert np.array_equal(again.predict(photos).keypoints, estimator.predict(photos).keypoints)

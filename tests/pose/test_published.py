@@ -19,7 +19,7 @@ def network(stem="bearpaw", joints=16, stacks=2, **options):
     return net.eval()
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "model.module.", "model."])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.module.", "model.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_first_layout_loads_with_any_prefix(prefix, wrapped):
     net = network()
@@ -185,3 +185,26 @@ def test_first_layout_gives_what_another_program_gives(arch):
     with torch.no_grad():
         expected = torch.stack(list(other.eval()(images)), 1)
         torch.testing.assert_close(found.network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("conv1.weight", torch.zeros(()), "conv1.weight has shape"),
+        ("fc.0.0.weight", torch.zeros(3), "fc.0.0.weight has shape"),
+        ("fc.0.0.weight", torch.zeros(6, 6, 1, 1), "multiple of 4; got 6"),
+        ("score.0.weight", torch.zeros(0, 8, 1, 1), "`joints` must be at least 1"),
+        ("hg.0.hg.99999.0.0.bn1.weight", torch.zeros(8), "lacks"),
+        ("score.99999999.weight", torch.zeros(16, 8, 1, 1), "lacks"),
+        ("fc.0.0.weight", torch.zeros(1, 1, 1, 1).expand(200_000, 200_000, 1, 1), "less memory"),
+        ("fc.0.0.weight", torch.zeros(80_000, 1, 1, 1), "lacks"),
+        ("conv1.weight", torch.zeros(2, 3, 7, 7, dtype=torch.int8), "torch.int8"),
+        ("conv1.weight", torch.zeros(2, 3, 7, 7, dtype=torch.complex64), "torch.complex64"),
+        ("conv1.weight", torch.zeros(2, 3, 7, 7).to_sparse(), "sparse"),
+        ("conv1.weight", torch.zeros(2, 3, 7, 7, device="meta"), "conv1.weight"),
+    ],
+)
+def test_hostile_tensors_are_refused_by_name_before_memory_is_asked_for(key, value, message):
+    state = network().state_dict()
+    with pytest.raises(WeightsError, match=f"the state dict: .*{message}"):
+        pose.load_published({**state, key: value})

@@ -350,7 +350,14 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
     Raises
     ------
     TypeError
-        If `network` is no `StackedHourglass`.
+        If `network` is no `StackedHourglass`, or a norm in it was replaced by something that is no batch norm.
+    ValueError
+        If a norm has no running statistics: in evaluation it would depend on the batch.
+
+    Notes
+    -----
+    Layers that serve several places (tied weights) are folded for each place by itself. Batch norms without affine
+    parameters and those that `torch.nn.SyncBatchNorm.convert_sync_batchnorm` made fold too.
 
     Examples
     --------
@@ -364,6 +371,7 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
     """
     check_instance("network", network, StackedHourglass)
     folded = copy.deepcopy(network).eval().requires_grad_(False)
+    _untie(folded)
     _fold(folded, "conv1", "bn1")
     for parent in list(folded.modules()):
         for name, child in parent.named_children():
@@ -382,6 +390,22 @@ def fold_batch_norm(network: StackedHourglass) -> StackedHourglass:
     return folded
 
 
+def _untie(network: nn.Module) -> None:
+    """Give every place layers and parameters of its own, since they fold by what lies around them."""
+    seen: set[int] = set()
+    for name in [name for name, _ in network.named_modules(remove_duplicate=False)]:
+        module = network.get_submodule(name)
+        if id(module) in seen:
+            module = copy.deepcopy(module)
+            parent, _, last = name.rpartition(".")
+            setattr(network.get_submodule(parent), last, module)
+        seen.add(id(module))
+        for key, parameter in list(module.named_parameters(recurse=False)):
+            if id(parameter) in seen:
+                setattr(module, key, nn.Parameter(parameter.clone(), requires_grad=False))
+            seen.add(id(getattr(module, key)))
+
+
 class _FoldedBottleneck(nn.Module):
     """A `Bottleneck` for inference without batch norms. Takes the block's convolutions and changes them."""
 
@@ -390,7 +414,7 @@ class _FoldedBottleneck(nn.Module):
         _fold(block, "conv1", "bn2")
         _fold(block, "conv2", "bn3")
         self.conv1, self.conv2, self.conv3, self.downsample = block.conv1, block.conv2, block.conv3, block.downsample
-        scale, shift = _scale_and_shift(block.bn1)
+        scale, shift = _scale_and_shift("bn1", block.bn1)
         # relu(a x + b) is a max(x, -b / a) + b for a > 0 and a min(x, -b / a) + b for a < 0; where a is next to nothing
         # it is relu(b), whatever x.
         edge = -shift / scale
@@ -436,19 +460,27 @@ def _pointwise(old: nn.Conv2d) -> _Pointwise:
 def _fold(parent: nn.Module, convolution: str, norm: str) -> None:
     """Fold ``parent.norm`` into ``parent.convolution`` in place and put an identity where the norm was."""
     bn = getattr(parent, norm)
-    if not isinstance(bn, nn.BatchNorm2d):
+    if isinstance(bn, nn.Identity):
         return  # folded before
     conv = cast("nn.Conv2d", getattr(parent, convolution))
     assert conv.bias is not None
-    scale, shift = _scale_and_shift(bn)
+    scale, shift = _scale_and_shift(norm, bn)
     conv.weight.copy_(conv.weight * scale[:, None, None, None])
     conv.bias.copy_(conv.bias * scale + shift)
     setattr(parent, norm, nn.Identity())
 
 
-def _scale_and_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _scale_and_shift(name: str, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Return a and b in float64 of what a batch norm does in evaluation, ``a x + b``."""
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    scale = bn.weight.double() * (bn.running_var.double() + bn.eps).rsqrt()
-    return scale, bn.bias - bn.running_mean * scale
+    if not isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+        raise TypeError(f"`network` must have batch norms to fold; got a {type(norm).__name__} as {name!r}")
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError(
+            f"`network` must have batch norms with running statistics; got one without (`track_running_stats=False`) "
+            f"as {name!r}"
+        )
+    weight, bias = (cast("Tensor | None", part) for part in (norm.weight, norm.bias))  # None without affine
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    scale = scale if weight is None else weight.double() * scale
+    shift = -norm.running_mean * scale
+    return scale, shift if bias is None else bias + shift

@@ -26,7 +26,7 @@ from cvkit.pose.codecs import (
     SoftmaxCodec,
     UDPCodec,
 )
-from cvkit.pose.hourglass import StackedHourglass
+from cvkit.pose.hourglass import StackedHourglass, fold_batch_norm
 from cvkit.pose.preprocess import Preprocess
 from cvkit.pose.skeleton import Skeleton
 
@@ -275,18 +275,29 @@ def _built(
 
 def _network_config(network: nn.Module) -> dict[str, Any]:
     if isinstance(network, StackedHourglass):
-        return {"kind": "StackedHourglass", **network.config}
+        return {"kind": "StackedHourglass", **_hourglass_config(network)}
     if isinstance(network, SimCCHead) and isinstance(network.network, StackedHourglass):
-        return {"kind": "SimCCHead", "network": network.network.config, "heatmap_size": list(network.heatmap_size)}
+        inner = _hourglass_config(network.network)
+        return {"kind": "SimCCHead", "network": inner, "heatmap_size": list(network.heatmap_size)}
     return {"kind": type(network).__name__}
+
+
+def _hourglass_config(network: StackedHourglass) -> dict[str, Any]:
+    folded = isinstance(network.bn1, nn.Identity)
+    return {**network.config, "folded": True} if folded else dict(network.config)
+
+
+def _hourglass(config: Mapping[str, Any]) -> StackedHourglass:
+    network = StackedHourglass(**{name: value for name, value in config.items() if name != "folded"})
+    return fold_batch_norm(network) if config.get("folded") else network
 
 
 def _network(config: Mapping[str, Any], codec: Codec) -> nn.Module:
     options = {name: value for name, value in config.items() if name != "kind"}
     if config["kind"] == "StackedHourglass":
-        return StackedHourglass(**options)
+        return _hourglass(options)
     if config["kind"] == "SimCCHead" and isinstance(codec, SimCCCodec):
-        return SimCCHead(StackedHourglass(**options["network"]), codec, options["heatmap_size"])
+        return SimCCHead(_hourglass(options["network"]), codec, options["heatmap_size"])
     raise ValueError(f"its network is a {config['kind']}; pass one as `network`")
 
 

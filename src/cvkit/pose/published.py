@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cvkit import weights
-from cvkit._checks import check_instance, check_integer, shown
+from cvkit._checks import check_instance, shown
 from cvkit._errors import WeightsError
 from cvkit.pose.codecs import GaussianCodec
 from cvkit.pose.hourglass import StackedHourglass, Stem, reset_convolution
@@ -28,7 +28,7 @@ __all__ = ["load_published"]
 
 logger = logging.getLogger(__name__)
 
-_PREFIXES = ("model.module.", "module.", "model.")
+_PREFIXES = ("model.module.", "module.", "model.", "_orig_mod.")
 # Layout "bearpaw" subtracts this mean; the deviation that its programs hand around is never divided by.
 _MEANS: dict[Stem, tuple[float, float, float]] = {"bearpaw": (0.4404, 0.4440, 0.4327), "newell": (0.0, 0.0, 0.0)}
 
@@ -135,6 +135,12 @@ def _tensors(name: str, state: object) -> dict[str, Tensor]:
     wrong = [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if wrong:
         raise WeightsError(f"{name}: must hold tensors alone; {shown(wrong[0])} is none")
+    for key, value in state.items():
+        number = value.is_floating_point() or key.endswith("num_batches_tracked")
+        if value.layout != torch.strided or value.is_meta or not number:
+            raise WeightsError(f"{name}: must hold plain floating tensors; {key} is of {value.dtype}, {value.layout}")
+        if value.untyped_storage().nbytes() < value.numel() * value.element_size():  # a few bytes that pose as many
+            raise WeightsError(f"{name}: {key} has {value.numel()} numbers in less memory than they need")
     return dict(state)
 
 
@@ -220,17 +226,24 @@ def _fitting(name: str, tensors: dict[str, Tensor]) -> StackedHourglass:
     if missing:
         raise WeightsError(f"{name}: is no stacked hourglass; it lacks {', '.join(missing)}")
     shapes = {key: tuple(tensors[key].shape) for key in needed}
+    flat = [key for key, shape in shapes.items() if len(shape) != 4]
+    if flat:
+        raise WeightsError(f"{name}: is no stacked hourglass; {flat[0]} has shape {shapes[flat[0]]}")
     features = shapes["fc.0.0.weight"][0]
     stem: Stem = "bearpaw" if shapes["layer2.0.conv3.weight"][0] == features else "newell"
-    network = StackedHourglass(
-        shapes["score.0.weight"][0],
-        stacks=_count(tensors, r"score\.(\d+)\.weight"),
-        depth=_count(tensors, r"hg\.0\.hg\.(\d+)\.0\.0\.bn1\.weight"),
-        features=check_integer("features", features, minimum=4),
-        blocks=_count(tensors, r"res\.0\.(\d+)\.bn1\.weight"),
-        channels=shapes["conv1.weight"][1],
-        stem=stem,
-    )
+    try:
+        with torch.device("meta"):  # memory is asked for once the tensors are known to fit
+            network = StackedHourglass(
+                shapes["score.0.weight"][0],
+                stacks=_count(tensors, r"score\.(\d+)\.weight"),
+                depth=_count(tensors, r"hg\.0\.hg\.(\d+)\.0\.0\.bn1\.weight"),
+                features=features,
+                blocks=_count(tensors, r"res\.0\.(\d+)\.bn1\.weight"),
+                channels=shapes["conv1.weight"][1],
+                stem=stem,
+            )
+    except ValueError as error:
+        raise WeightsError(f"{name}: is no stacked hourglass ({error})") from error
     own = network.state_dict()
     for key in own:  # older files have no counters
         if key.endswith("num_batches_tracked") and key not in tensors:
@@ -240,13 +253,14 @@ def _fitting(name: str, tensors: dict[str, Tensor]) -> StackedHourglass:
     for what, keys in (("lacks", absent), ("has unknown tensors", unknown), ("has tensors of another shape", wrong)):
         if keys:
             raise WeightsError(f"{name}: {what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}")
+    network.to_empty(device=torch.get_default_device())
     network.load_state_dict({key: tensors[key] for key in own})
     return network
 
 
 def _count(tensors: dict[str, Tensor], pattern: str) -> int:
-    """Return 1 plus the largest number that the names hold at a place."""
-    return 1 + max((int(found[1]) for key in tensors if (found := re.fullmatch(pattern, key))), default=0)
+    """Return how many different numbers the names hold at a place, at least 1."""
+    return max(1, len({found[1] for key in tensors if (found := re.fullmatch(pattern, key))}))
 
 
 def _with_joints(network: StackedHourglass, joints: int, generator: torch.Generator | None) -> StackedHourglass:
