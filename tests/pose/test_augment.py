@@ -249,3 +249,38 @@ def test_errors_are_named():
         with pytest.raises(ValueError, match=name):
             pose.Augmentation(**{name: -1})
     assert np.isfinite(augmentation.rotation)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pictures_keep_their_dtype(dtype):
+    images = torch.rand(2, 3, 20, 24).to(dtype)
+    moved = only(color=0.3, occlusion=1.0)(images, torch.rand(2, 11, 2) * 18, torch.full((2, 11), 2))
+    assert moved.images.dtype == dtype
+
+
+def test_whole_number_places_are_not_cut_to_whole_pixels():
+    images, keypoints, visibility = torch.rand(2, 3, 20, 24), torch.arange(44).reshape(2, 11, 2) % 19, torch.ones(2, 11)
+    augmentation = pose.Augmentation()
+    found = augmentation(images, keypoints, visibility, skeleton=pose.STICK_FIGURE)
+    wanted = augmentation(images, keypoints.float(), visibility, skeleton=pose.STICK_FIGURE)
+    assert found.keypoints.dtype == torch.float32
+    assert torch.equal(found.keypoints, wanted.keypoints)
+
+
+def test_mirroring_drawn_elsewhere_is_left_out_where_joints_could_not_trade_places():
+    images, keypoints, visibility = torch.rand(2, 3, 20, 24), torch.rand(2, 11, 2) * 18, torch.ones(2, 11)
+    draws = only(flip=1.0).draw(2)
+    found = NOTHING.apply(images, keypoints, visibility, draws)
+    torch.testing.assert_close(found.keypoints, keypoints)
+    torch.testing.assert_close(found.images, images)
+
+
+def test_draws_need_one_row_a_picture_and_parts_must_be_tensors():
+    images, keypoints, visibility = torch.rand(2, 3, 8, 8), torch.rand(2, 11, 2), torch.ones(2, 11)
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=f"`draws` must have one row a picture, 2; got {count}"):
+            NOTHING.apply(images, keypoints, visibility, NOTHING.draw(count))
+    with pytest.raises(TypeError, match="`keypoints` must be a tensor"):
+        NOTHING(images, keypoints.numpy(), visibility)
+    with pytest.raises(TypeError, match="`visibility` must be a tensor"):
+        NOTHING(images, keypoints, visibility.tolist())

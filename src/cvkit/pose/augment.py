@@ -189,14 +189,15 @@ class Augmentation:
         visibility : Tensor of shape (N, J)
             > 0 is labelled.
         draws : Draws
-            One row a picture, on the pictures' device.
+            One row a picture, on the pictures' device. Where `flip` or `half_body` is 0, so are their choices.
         skeleton : Skeleton, optional
             Needed for flipping and half bodies.
 
         Returns
         -------
         Sample
-            Of the same sizes. Joints that leave the picture get visibility 0.
+            Of the same sizes and dtypes (whole-number places become float32). Joints that leave the picture get
+            visibility 0.
 
         Raises
         ------
@@ -204,6 +205,12 @@ class Augmentation:
             If shapes don't fit, or mirroring or halving needs a skeleton or what it lacks.
         """
         order, halves = self._check(images, keypoints, visibility, skeleton)
+        if any(len(values) != len(images) for values in draws):
+            raise ValueError(f"`draws` must have one row a picture, {len(images)}; got {len(draws.degrees)}")
+        if order is None:  # choices of another augmentation, which mirrors: here joints would not trade places
+            draws = draws._replace(flipped=torch.zeros_like(draws.flipped))
+        if not keypoints.is_floating_point():
+            keypoints = keypoints.float()
         height, width = images.shape[-2:]
         matrix = self._matrices(keypoints, visibility, draws, halves, height, width)
         moved = geometry.warp(images, matrix, (height, width), fill=0.5)
@@ -255,7 +262,8 @@ class Augmentation:
         self, images: Tensor, keypoints: Tensor, visibility: Tensor, skeleton: Skeleton | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Check shapes; return the order of joints in a mirror and which joints belong to each half ``(3, J)``."""
-        check_instance("images", images, Tensor, "a tensor")
+        for name, value in (("images", images), ("keypoints", keypoints), ("visibility", visibility)):
+            check_instance(name, value, Tensor, "a tensor")
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(f"`images` must be a floating-point tensor (N, C, H, W); got {shown(images)}")
         if keypoints.ndim != 3 or keypoints.shape[0] != len(images) or keypoints.shape[-1] != 2:
@@ -324,7 +332,8 @@ def _half_windows(
 def _shade(images: Tensor, draws: Draws) -> Tensor:
     """Return recoloured and covered pictures."""
     color = draws.color if images.shape[1] == 3 else draws.color[:, :1]
-    images = (images * color[:, :, None, None] + draws.brightness[:, None, None, None]).clamp(0, 1)
+    shaded = (images * color[:, :, None, None] + draws.brightness[:, None, None, None]).clamp(0, 1)
+    images = shaded.to(images.dtype)
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device) / width
     y = torch.arange(height, device=images.device) / height
