@@ -77,7 +77,9 @@ def measure(
 
 
 def spread(times: list[float]) -> float:
-    """Return the distance from the first quartile to the third, over the median."""
+    """Return the distance from the first quartile to the third, over the median; 0 for a single time."""
+    if len(times) < 2:
+        return 0.0
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
     return (high - low) / middle
 
