@@ -136,3 +136,9 @@ def test_ranges():
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         clahe(np.zeros((8, 8), np.uint8), **options)
+
+
+@pytest.mark.parametrize(("dtype", "grid"), [(np.uint8, (2000, 2000)), (np.uint16, (64, 64))])
+def test_more_tiles_than_memory_holds_are_refused(dtype, grid):
+    with pytest.raises(ValueError, match=rf"`grid_size` of {grid[0]} x {grid[1]} tiles with \d+ bins is too much"):
+        clahe(np.zeros((20, 30), dtype), grid_size=grid)

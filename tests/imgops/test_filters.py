@@ -197,3 +197,8 @@ def test_wrong_arguments_are_refused():
         feather(image, 1)
     with pytest.raises(ValueError, match="`radius`"):
         feather(image[..., 0], -1)
+
+
+def test_feather_refuses_a_radius_beyond_any_picture():
+    with pytest.raises(ValueError, match=r"`radius` must lie in \[0, 20000\]; got 1e\+09"):
+        feather(np.zeros((3, 3), np.uint8), 1e9)

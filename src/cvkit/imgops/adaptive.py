@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clahe"]
 
+_MOST_ENTRIES = 1 << 27  # of all tables together, a gigabyte
 _BLOCK = 1 << 16
 
 
@@ -81,7 +82,7 @@ def clahe(
     TypeError
         If the image is of a kind that has no plain colours.
     ValueError
-        If an option makes no sense.
+        If an option makes no sense, or the tables of all tiles together would have more than 2^27 entries.
 
     References
     ----------
@@ -104,6 +105,11 @@ def clahe(
     opened = unpack(image, channel_axis=channel_axis, alpha=alpha, data_range=data_range)
     levels = natural_levels(opened)
     bins = min(levels, MOST_LEVELS) if bins is None else check_integer("bins", bins, minimum=2, maximum=MOST_LEVELS)
+    if grid_size[0] * grid_size[1] * bins > _MOST_ENTRIES:
+        raise ValueError(
+            f"`grid_size` of {grid_size[0]} x {grid_size[1]} tiles with {bins} bins is too much; "
+            "take fewer tiles or, with `bins`, fewer bins"
+        )
     tiling = Tiling(grid_size, clip_limit, spread, bins, threads)
     if by == "luma" and opened.colors != 1:
         check_luma(opened)

@@ -162,7 +162,7 @@ def feather(mask: ImageT, radius: float, *, inside: bool = False) -> ImageT:
     TypeError
         If a Pillow image is of another mode.
     ValueError
-        If the mask has several channels or `radius` is negative.
+        If the mask has several channels or `radius` lies outside [0, 20000].
 
     Examples
     --------
@@ -171,7 +171,7 @@ def feather(mask: ImageT, radius: float, *, inside: bool = False) -> ImageT:
     >>> feather(np.array([[0, 0, 0, 255, 255, 255]], dtype=np.uint8), 2.0).tolist()
     [[2, 15, 77, 178, 240, 253]]
     """
-    radius = check_interval("radius", radius, 0.0)
+    radius = check_interval("radius", radius, 0.0, 2e4)
     if isinstance(mask, PILModule.Image) and mask.mode == "I":
         raise TypeError("`mask` must be of mode 1, L, I;16 or F, got 'I'; use `mask.convert('L')`")
     # Floats lie in [0, 1], as everywhere in masks.
