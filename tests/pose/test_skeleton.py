@@ -88,3 +88,36 @@ def test_flipping_is_refused_where_names_hold_sides_but_no_pairs(joints, sided):
 def test_config_builds_it_again():
     skeleton = Skeleton("s", ["a", "b"], [(0, 1)], [(0, 1)], [0.1, 0.3], {"all": [0, 1]})
     assert Skeleton(**skeleton.config) == skeleton
+
+
+@pytest.mark.parametrize(
+    ("names", "sided"),
+    [
+        (["LWrist", "RWrist"], True),
+        (["wristLeft", "wristRight"], True),
+        (["earL", "earR"], True),
+        (["LEFT_EYE", "RIGHT_EYE"], True),
+        (["hip_l", "hip_r"], True),
+        (["L1", "L2", "L3"], False),  # vertebrae: there are no right ones
+        (["lateral", "radial", "upright", "Rear", "paw1LH_top"], False),
+        (["left scar", "nose"], True),
+    ],
+)
+def test_names_of_sides_are_seen_in_every_common_spelling(names, sided):
+    skeleton = Skeleton("s", names)
+    assert skeleton.has_sides is sided
+    assert skeleton.can_flip is not sided
+
+
+def test_a_forgotten_pair_is_refused_by_name():
+    skeleton = Skeleton("s", ["left ear", "right ear", "left eye", "right eye"], pairs=[(0, 1)])
+    assert not skeleton.can_flip
+    with pytest.raises(ValueError, match="left eye, right eye"):
+        skeleton.check_flip()
+
+
+def test_a_string_is_no_sequence_of_names_and_groups_are_a_mapping():
+    with pytest.raises(TypeError, match="`joints` must be a sequence of names; got the string 'abc'"):
+        Skeleton("s", "abc")
+    with pytest.raises(TypeError, match="`groups` must be a mapping"):
+        Skeleton("s", ["a", "b"], groups=[("both", (0, 1))])

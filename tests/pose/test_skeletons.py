@@ -71,3 +71,13 @@ def test_published_orders():
     assert pose.COCO_WHOLEBODY.flip[91] == 112
     assert pose.COCO_WHOLEBODY.sigmas[:17] == pose.COCO17.sigmas
     assert pose.MPII.groups["hip"] == (2, 3)
+
+
+def test_bodies_have_halves_for_half_body_augmentation():
+    for skeleton in (pose.MPII, pose.COCO17, pose.LSP, pose.COCO_WHOLEBODY, pose.STICK_FIGURE):
+        upper, lower = (set(skeleton.groups[name]) for name in ("upper", "lower"))
+        assert upper | lower == set(range(len(skeleton)))
+        assert not upper & lower
+        assert {skeleton.flip[joint] for joint in upper} == upper
+    whole = pose.COCO_WHOLEBODY
+    assert {"left hip", "left ankle", "right heel"} <= {whole.joints[joint] for joint in whole.groups["lower"]}

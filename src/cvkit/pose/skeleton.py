@@ -11,7 +11,29 @@ from cvkit._checks import check_finite, check_instance, check_integer, shown
 
 __all__ = ["Skeleton"]
 
-_SIDE = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])|^(left|right)", re.IGNORECASE)
+# A whole word, the beginning of one (leftear), or a hump (earLeft); of single letters also a first hump (LEar).
+_WORD = re.compile(r"^(left|right)|(?<![a-z])(left|right)(?![a-z])|(?<=[a-z0-9])(?-i:Left|Right)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?<![a-z])[lr](?![a-z])|(?-i:(?<=[a-z0-9])[LR](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z][a-z]))", re.IGNORECASE
+)
+_OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+def sided_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the names that speak of a side, each with what its partner on the other side would be called.
+
+    Single letters count only where both of them occur: L1 to L5 alone are no left ones.
+    """
+    letters = {found[0].lower() for name in names if (found := _LETTER.search(name))}
+    sided = {}
+    for name in names:
+        found = _WORD.search(name) or (_LETTER.search(name) if len(letters) == 2 else None)
+        if found:
+            token = found[0]
+            other = _OTHER[token.lower()]
+            other = other.upper() if token.isupper() else other.capitalize() if token[0].isupper() else other
+            sided[name] = name[: found.start()] + other + name[found.end() :]
+    return sided
 
 
 @dataclass(frozen=True)
@@ -25,8 +47,8 @@ class Skeleton:
     joints : sequence of str
         Name of each joint, all different.
     pairs : sequence of pairs of str or int
-        Joints that trade places in a mirror. Joints in no pair stay what they are. Names of which some hold "left" and
-        some "right" (or l and r) need pairs; without them flipping is refused.
+        Joints that trade places in a mirror. Joints in no pair stay what they are. Joints whose names hold "left" or
+        "right" (or, of both sides, l and r: ``"hip_l"``, ``"LHip"``) need a pair; without it flipping is refused.
     edges : sequence of pairs of str or int
         Joints to be joined by a line in drawings.
     sigmas : sequence of float, optional
@@ -69,6 +91,9 @@ class Skeleton:
     def __post_init__(self) -> None:
         """Check the fields and turn names into indices."""
         check_instance("name", self.name, str)
+        if isinstance(self.joints, str):
+            raise TypeError(f"`joints` must be a sequence of names; got the string {self.joints!r}")
+        check_instance("groups", self.groups, Mapping, "a mapping of names to joints")  # type: ignore[type-abstract]
         joints = tuple(check_instance("joints", joint, str, "names of joints") for joint in self.joints)
         if not joints:
             raise ValueError("`joints` must name at least one joint; got none")
@@ -149,15 +174,19 @@ class Skeleton:
     @property
     def has_sides(self) -> bool:
         """Whether names hold left and right."""
-        return any(_SIDE.search(joint.replace("_", " ")) for joint in self.joints)
+        return bool(sided_names(self.joints))
 
     @property
     def can_flip(self) -> bool:
-        """Whether mirroring a picture keeps its labels right: there are pairs, or no name speaks of a side."""
-        return bool(self.pairs) or not self.has_sides
+        """Whether mirroring a picture keeps its labels right: every joint whose name speaks of a side is in a pair."""
+        return not self._unpaired()
+
+    def _unpaired(self) -> list[str]:
+        paired = {joint for pair in self._indices(self.pairs) for joint in pair}
+        return [name for name in sided_names(self.joints) if self.index(name) not in paired]
 
     def check_flip(self) -> tuple[int, ...]:
-        """Return `flip`, or refuse where names hold left and right but no pairs are given.
+        """Return `flip`, or refuse where a name holds left or right but the joint is in no pair.
 
         Returns
         -------
@@ -169,10 +198,12 @@ class Skeleton:
         ValueError
             If mirroring would call left right.
         """
-        if not self.can_flip:
+        unpaired = self._unpaired()
+        if unpaired:
             raise ValueError(
-                f"`skeleton` {self.name!r} names left and right joints but has no `pairs`: a mirrored picture would be "
-                "labelled wrongly; give the pairs or don't flip"
+                f"`skeleton` {self.name!r} names left and right joints that are not in its `pairs`, "
+                f"{shown(', '.join(unpaired))}: a mirrored picture would be labelled wrongly; "
+                "give the pairs or don't flip"
             )
         return self.flip
 

@@ -283,6 +283,8 @@ COCO_WHOLEBODY = Skeleton(
         "face": tuple(range(23, 91)),
         "left hand": tuple(range(91, 112)),
         "right hand": tuple(range(112, 133)),
+        "upper": (*range(11), *range(23, 133)),
+        "lower": tuple(range(11, 23)),
     },
 )
 """One hundred and thirty-three joints of COCO-WholeBody: body 0-16, feet 17-22, face 23-90, hands 91-132."""

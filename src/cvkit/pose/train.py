@@ -50,8 +50,8 @@ class Recipe:
     clip : float, default 10.0
         Largest norm of the gradient.
     augmentation : Augmentation, optional
-        By default turning by up to 60 degrees, scaling, shifting, mirroring where the skeleton allows it, and colour;
-        ``None`` does nothing.
+        By default turning by up to 60 degrees, scaling, shifting, mirroring (`fit` refuses it where it would mix left
+        and right) and colour; ``None`` does nothing.
     collapse_after : int, default 50_000
         Pictures after which a network whose peaks are below a twentieth of the targets' is given up
         (`DivergenceError`): it has learned to say nothing. 0 never.

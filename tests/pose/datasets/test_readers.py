@@ -187,3 +187,109 @@ def test_real_faces_and_mice(real_data):
     assert people.skeleton is pose.COCO17
     assert (people.boxes[:, 2:] > people.boxes[:, :2]).all()
     assert len(pose.read_landmarks(real_data / "landmarks" / "mmpose" / "wflw").skeleton) == 98
+
+
+ANIMAL = ["left_eye", "right_eye", "nose", "neck", "root_of_tail"] + [
+    f"{side}_{part}"
+    for part in ("shoulder", "elbow", "front_paw", "hip", "knee", "back_paw")
+    for side in ("left", "right")
+]
+
+
+def _picture(path, color=(0, 0, 0)):
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (20, 16), color).save(path)
+
+
+def test_coco_names_of_their_own_win_over_a_known_skeleton_of_as_many_joints(tmp_path):
+    _picture(tmp_path / "a.png")
+    document = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "animal", "keypoints": ANIMAL, "skeleton": [[1, 2], [1, 3]]}],
+        "annotations": [{"image_id": 1, "category_id": 1, "keypoints": [1, 2, 2] * 17, "bbox": [0, 0, 8, 8]}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    skeleton = pose.read_coco(tmp_path / "labels.json").skeleton
+    assert skeleton.joints == tuple(ANIMAL)
+    assert skeleton.flip[0] == 1
+    assert skeleton.flip[2] == 2
+    assert skeleton.lines == ((0, 1), (0, 2))
+    document["categories"][0]["keypoints"] = [joint.replace(" ", "_") for joint in pose.COCO17.joints]
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    assert pose.read_coco(tmp_path / "labels.json").skeleton is pose.COCO17
+
+
+@pytest.mark.parametrize("form", ["{}_x,{}_y", "x_{},y_{}", "{}.X,{}.Y", "{} x,{} y"])
+def test_names_in_a_csv_header_are_the_joints(tmp_path, form):
+    _picture(tmp_path / "a.png")
+    header = ",".join(form.format(name, name) for name in ANIMAL)
+    (tmp_path / "labels.csv").write_text(f"name,{header}\na.png,{','.join(['1,2'] * 17)}\n")
+    skeleton = pose.read_points_csv(tmp_path / "labels.csv").skeleton
+    assert skeleton.joints == tuple(ANIMAL)
+    assert skeleton.can_flip
+    assert skeleton.flip[:3] == (1, 0, 2)
+
+
+@pytest.mark.parametrize("form", ["x{0},y{0}", "p{0}_x,p{0}_y", "x_{0},y_{0}", "a,b"])
+def test_a_header_of_numbers_leaves_the_count_to_say_what_they_are(tmp_path, form):
+    _picture(tmp_path / "a.png")
+    header = ",".join(form.format(i) for i in range(68))
+    (tmp_path / "labels.csv").write_text(f"name,{header}\na.png,{','.join(['1,2'] * 68)}\n")
+    assert pose.read_points_csv(tmp_path / "labels.csv").skeleton is pose.FACE68
+
+
+@pytest.mark.parametrize(
+    ("names", "flip"),
+    [(["hip_l", "hip_r", "nose"], (1, 0, 2)), (["nose", "LEar", "REar"], (0, 2, 1)), (["L1", "L2", "L3"], (0, 1, 2))],
+)
+def test_single_letters_make_pairs_too(tmp_path, names, flip):
+    _picture(tmp_path / "a.png")
+    header = ",".join(f"{name}_x,{name}_y" for name in [*names, "tail"])
+    (tmp_path / "labels.csv").write_text(f"name,{header}\na.png,1,2,3,4,5,6,7,8\n")
+    skeleton = pose.read_points_csv(tmp_path / "labels.csv").skeleton
+    assert skeleton.can_flip
+    assert skeleton.flip[:3] == flip
+
+
+def test_pts_files_take_the_picture_beside_them(tmp_path):
+    _picture(tmp_path / "a.png", (255, 0, 0))
+    _picture(tmp_path / "z" / "a.png", (0, 255, 0))
+    (tmp_path / "a.pts").write_text("version: 1\nn_points: 2\n{\n2 3\n4 5\n}\n")
+    assert pose.read_pts(tmp_path).images == [tmp_path / "a.png"]
+    _picture(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="several pictures"):
+        pose.read_pts(tmp_path)
+
+
+def test_a_pts_file_with_fewer_points_than_it_says_is_damaged(tmp_path):
+    _picture(tmp_path / "a.png")
+    (tmp_path / "a.pts").write_text("version: 1\nn_points: 3\n{\n2 3\n4 5\n}\n")
+    with pytest.raises(DataError, match="has 2 points, not 3"):
+        pose.read_pts(tmp_path)
+
+
+def test_of_pictures_of_one_name_the_nearest_path_is_taken_or_none(tmp_path):
+    _picture(tmp_path / "one" / "a.png")
+    _picture(tmp_path / "two" / "a.png")
+    (tmp_path / "labels.csv").write_text("name,x0,y0\nC:\\data\\two\\a.png,1,2\n")
+    assert pose.read_points_csv(tmp_path / "labels.csv").images == [tmp_path / "two" / "a.png"]
+    (tmp_path / "labels.csv").write_text("name,x0,y0\na.png,1,2\n")
+    with pytest.raises(DataError, match=r"several pictures 'a\.png'"):
+        pose.read_points_csv(tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [
+        5,
+        [{"keypoints": 3}],
+        [{"keypoints": ["a", "b", "c"], "skeleton": [[1]]}],
+        [{"keypoints": ["a", "b", "c"], "skeleton": 7}],
+    ],
+)
+def test_damaged_categories_are_one_named_error(tmp_path, categories):
+    document = coco(3)
+    document["categories"] = categories
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"labels.json: has damaged categories"):
+        pose.read_coco(tmp_path / "labels.json")

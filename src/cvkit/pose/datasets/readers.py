@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from cvkit._errors import DataError
 from cvkit.pose.datasets.landmarks import LandmarkData
-from cvkit.pose.skeleton import Skeleton
+from cvkit.pose.skeleton import Skeleton, sided_names
 from cvkit.pose.skeletons import AFLW19, COCO17, COCO_WHOLEBODY, COFW29, FACE68, HAND21, MPII, WFLW98
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["read_coco", "read_deeplabcut", "read_landmarks", "read_points_csv", "read_pts"]
 
 _KNOWN = {len(s): s for s in (COCO17, COCO_WHOLEBODY, COFW29, FACE68, HAND21, MPII, WFLW98, AFLW19)}
+_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif"}
 _LARGEST = 256 * 2**20  # bytes of one label file
 
 
@@ -138,19 +140,29 @@ def _numbers(path: Path, row: int, cells: Sequence[str]) -> list[float]:
         raise DataError(f"{path}: row {row} holds something that is no number ({error})") from error
 
 
-def _find(root: Path, name: str, where: str, index: Mapping[str, Path]) -> Path:
-    """Return a picture's path inside `root`: as named, or by its last part anywhere below; never outside."""
+def _find(root: Path, name: str, where: str, index: Mapping[str, Sequence[Path]]) -> Path:
+    """Return a picture's path inside `root`: as named, or by its last parts anywhere below; never outside."""
     given = Path(name.replace("\\", "/"))
     if not given.is_absolute() and ".." not in given.parts and (root / given).is_file():
         return root / given
-    if given.name in index:
-        return index[given.name]
-    raise DataError(f"{where}: there is no picture {name!r} in {root}")
+    found = index.get(given.name, ())
+    for count in range(2, len(given.parts) + 1):  # of several, the one that shares most of the path
+        closer = [path for path in found if path.parts[-count:] == given.parts[-count:]]
+        found = closer or found
+    if not found:
+        raise DataError(f"{where}: there is no picture {name!r} in {root}")
+    if len(found) > 1:
+        raise DataError(f"{where}: there are several pictures {name!r} in {root}, such as {found[0]} and {found[1]}")
+    return found[0]
 
 
-def _index(root: Path) -> dict[str, Path]:
-    endings = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif"}
-    return {path.name: path for path in sorted(root.rglob("*")) if path.suffix.lower() in endings}
+def _index(root: Path) -> dict[str, list[Path]]:
+    """Return the pictures below `root` by their names."""
+    index: dict[str, list[Path]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in _ENDINGS:
+            index.setdefault(path.name, []).append(path)
+    return index
 
 
 def read_points_csv(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleton | None = None) -> LandmarkData:
@@ -164,7 +176,8 @@ def read_points_csv(path: StrPath, *, images: StrPath | None = None, skeleton: S
     images : str or path-like, optional
         Folder of the pictures, searched with its subfolders; by default that of the CSV.
     skeleton : Skeleton, optional
-        By default known from the number of points (68 points are a face), or numbered points.
+        By default made of the header's names where it has them (``nose_x, nose_y``), pairs among them; else known from
+        the number of points (68 points are a face), or numbered points.
 
     Returns
     -------
@@ -190,7 +203,9 @@ def read_points_csv(path: StrPath, *, images: StrPath | None = None, skeleton: S
     """
     path = Path(path)
     rows = _rows(path)
+    joints = None
     if rows and not _is_number(rows[0][-1]):
+        joints = _header_names(rows[0][1:])
         rows = rows[1:]
     elif rows and not rows[0][0].strip() and all(_is_number(cell) for cell in rows[0][1:]):
         rows = rows[1:]  # a header of column numbers
@@ -210,7 +225,24 @@ def read_points_csv(path: StrPath, *, images: StrPath | None = None, skeleton: S
     keypoints = np.asarray(points, np.float32).reshape(len(rows), -1, 2)
     keypoints[(keypoints < 0).all(-1)] = np.nan
     keypoints[~np.isfinite(keypoints).all(-1)] = np.nan
-    return LandmarkData(names, keypoints, skeleton=skeleton or _guess(keypoints.shape[1]))
+    made = _guess(keypoints.shape[1]) if joints is None else _named("points", joints)
+    return LandmarkData(names, keypoints, skeleton=skeleton or made)
+
+
+def _header_names(cells: Sequence[str]) -> list[str] | None:
+    """Return the points' names in a header such as "nose_x, nose_y, ...", None where it only numbers them."""
+    names = []
+    for pair in zip(cells[::2], cells[1::2], strict=False):
+        stems = []
+        for axis, cell in zip("xy", pair, strict=True):
+            after, before = rf"(.*[^\s_.:-])[\s_.:-]+{axis}", rf"{axis}[\s_.:-]+([^\s_.:-].*)"
+            found = re.fullmatch(after, cell.strip(), re.I) or re.fullmatch(before, cell.strip(), re.I)
+            stems.append(found[1] if found else None)
+        if stems[0] is None or stems[0] != stems[1]:
+            return None
+        names.append(stems[0])
+    numbered = len({re.sub(r"\d+", "", name) for name in names}) <= 1
+    return None if numbered or len(set(names)) != len(names) else names
 
 
 def _is_number(cell: str) -> bool:
@@ -293,14 +325,23 @@ def read_deeplabcut(path: StrPath, *, images: StrPath | None = None, skeleton: S
 
 def _mirrored(names: Sequence[str]) -> list[tuple[str, str]]:
     """Return names that differ in left and right alone, as pairs."""
-    pairs = []
+    pairs, sided, taken = [], sided_names(names), set()
     for name in names:
-        for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
-            other = name.replace(left, right)
-            if other != name and other in names:
+        others = [name.replace(*words) for words in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))]
+        for other in (*others, sided.get(name, name)):
+            if other != name and other in names and not taken & {name, other}:
                 pairs.append((name, other))
+                taken |= {name, other}
                 break
     return pairs
+
+
+def _named(name: str, joints: Sequence[str], edges: Sequence[tuple[int, int]] = ()) -> Skeleton:
+    """Return a skeleton of these joints: the known one if they are its own, else with pairs by left and right."""
+    known = _KNOWN.get(len(joints))
+    if known is not None and [joint.lower().replace("_", " ") for joint in joints] == list(known.joints):
+        return known
+    return Skeleton(name, joints, pairs=_mirrored(joints), edges=edges)
 
 
 def read_coco(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleton | None = None) -> LandmarkData:
@@ -313,7 +354,8 @@ def read_coco(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleto
     images : str or path-like, optional
         Folder of the pictures, searched with its subfolders; by default that of the JSON file.
     skeleton : Skeleton, optional
-        By default known from the number of points, or made from the category's names.
+        By default made from the category's names and lines (COCO's own seventeen are `COCO17`); without names known
+        from the number of points.
 
     Returns
     -------
@@ -364,6 +406,11 @@ def read_coco(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleto
     keep = np.asarray((points[..., 2] > 0).any(1))
     if not keep.any():
         raise DataError(f"{path}: holds no labelled key points")
+    if skeleton is None:
+        try:
+            skeleton = _skeleton_of(document, points.shape[1])
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: has damaged categories ({error})") from error
     root = path.parent if images is None else Path(images)
     index = _index(root)
     names = [_find(root, owner, str(path), index) for owner in owners]
@@ -372,25 +419,22 @@ def read_coco(path: StrPath, *, images: StrPath | None = None, skeleton: Skeleto
         [name for name, kept in zip(names, keep, strict=True) if kept],
         keypoints[keep],
         np.minimum(points[keep][..., 2], 2),
-        skeleton=skeleton or _skeleton_of(document, points.shape[1]),
+        skeleton=skeleton,
         boxes=_corners(boxes, keypoints)[keep],
     )
 
 
 def _skeleton_of(document: Mapping[str, Any], joints: int) -> Skeleton:
-    """Return the known skeleton of that many joints, or one of the category's names and lines."""
-    if joints in _KNOWN:
-        return _KNOWN[joints]
+    """Return the skeleton of the category's names and lines; without them the known one of that many joints."""
     for category in document.get("categories", ()):
         names = category.get("keypoints", ()) if isinstance(category, Mapping) else ()
         if len(names) == joints and len(set(map(str, names))) == joints:
-            names = [str(name) for name in names]
             edges = [
                 (a - 1, b - 1)
                 for a, b in category.get("skeleton", ())
                 if 0 < a <= joints and 0 < b <= joints and a != b
             ]
-            return Skeleton(str(category.get("name", "coco")), names, pairs=_mirrored(names), edges=edges)
+            return _named(str(category.get("name", "coco")), [str(name) for name in names], edges)
     return _guess(joints)
 
 
@@ -447,12 +491,17 @@ def read_pts(folder: StrPath, *, skeleton: Skeleton | None = None) -> LandmarkDa
     files = sorted(root.glob("*.pts"))
     if not files:
         raise DataError(f"{root}: holds no .pts files")
-    pictures = {path.stem: path for path in _index(root).values()}
+    pictures: dict[str, list[Path]] = {}
+    for path in root.iterdir():
+        if path.suffix.lower() in _ENDINGS:
+            pictures.setdefault(path.stem, []).append(path)
     names, points = [], []
     for file in files:
-        if file.stem not in pictures:
-            raise DataError(f"{file}: there is no picture of that name beside it")
-        names.append(pictures[file.stem])
+        found = pictures.get(file.stem, ())
+        if len(found) != 1:
+            what = "are several pictures" if found else "is no picture"
+            raise DataError(f"{file}: there {what} of that name beside it")
+        names.append(found[0])
         points.append(_pts(file))
         if len(points[-1]) != len(points[0]):
             raise DataError(f"{file}: has {len(points[-1])} points, {files[0].name} has {len(points[0])}")
@@ -470,6 +519,10 @@ def _pts(path: Path) -> NDArray[np.float64]:
         text = " ".join(lines)
     try:
         body = text[text.index("{") + 1 : text.rindex("}")].split()
-        return np.asarray([float(cell) for cell in body], np.float64).reshape(-1, 2)
+        points = np.asarray([float(cell) for cell in body], np.float64).reshape(-1, 2)
     except ValueError as error:
         raise DataError(f"{path}: is no .pts file ({error})") from error
+    said = re.search(r"n_points:\s*(\d+)", text[: text.index("{")])
+    if said and int(said[1]) != len(points):
+        raise DataError(f"{path}: has {len(points)} points, not {said[1]} as it says")
+    return points
