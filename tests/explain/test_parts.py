@@ -93,7 +93,7 @@ def test_tokens_go_to_the_grid_and_back(height, width, prefix, copies):
     [
         (197, (224, 224), (14, 14), 1), (196, (224, 224), (14, 14), 0), (201, (224, 224), (14, 14), 5),
         (257, (256, 256), (16, 16), 1), (16, (12, 20), (3, 5), 1), (301, (240, 320), (15, 20), 1),
-        (13, (6, 4, 2), (3, 2, 1), 7),
+        (8, (6, 4, 2), (3, 2, 1), 2),
     ],
 )  # fmt: skip
 def test_grids_follow_from_the_patch_never_from_a_root(count, size, grid, prefix):

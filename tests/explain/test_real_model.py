@@ -13,8 +13,8 @@ places, behind its ReLU6. What no test can ask of every method is written down a
   undecided between the two.
 
 SS-CAM is left out: its 35 noisy copies of each of 1280 channels are 45,000 forwards a class, twenty minutes for both on
-the smaller picture, and it does not tell the two apart (the cat's map leans to the dog by 0.13, the dog's by 0.01): noise of
-twice the mask's range hides what the mask shows.
+the smaller picture, and it does not tell the two apart (the cat's map leans to the dog by 0.13, the dog's by 0.01):
+noise of twice the mask's range hides what the mask shows.
 """
 
 from __future__ import annotations

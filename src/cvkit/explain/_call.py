@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cvkit.explain._graphs import at_least_float, count_positions, fill_from, gradients_of, same_memory, shows
-from cvkit.explain._layers import named_layers, watched
-from cvkit.explain._setup import Forward, LayerCall, Seen, Setup, as_grid, grad_mode
+from cvkit.explain._graphs import at_least_float, count_positions, fill_from, gradients_of, shows
+from cvkit.explain._layers import named_layers, nothing_found, scripted_hint, watched
+from cvkit.explain._setup import Forward, LayerCall, Seen, Setup, as_grid, fitness, grad_mode
 from cvkit.explain._tree import map_tensors, replace_tensor, take_rows
 from cvkit.explain.capture import kept_and_passed_on, pick_call
 from cvkit.explain.targets import Resolved, TargetLike, resolve_target, select_logits
@@ -24,7 +24,6 @@ from cvkit.explain.targets import Resolved, TargetLike, resolve_target, select_l
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cvkit.explain.tokens import Tokens
 
 __all__ = ["MANY", "Call"]
 
@@ -200,15 +199,18 @@ class Call:
         """Return (call, output, gradient, overwritten) of the last fitting calls, in the order of the forward."""
         assert self._scores is not None
         if not self._scores.requires_grad:
-            raise ValueError("the scores do not depend on the model's layers through a graph (is the output detached?)")
+            detached = "the scores do not depend on the model's layers through a graph (is the output detached?)"
+            raise ValueError(detached + scripted_hint(self.setup.model))
         found: list[tuple[LayerCall, Tensor, Tensor, bool]] = []
-        positions = 0
+        positions, zeros = 0, 0
+        modules = named_layers(self.setup.model)
         for one in reversed(seen):
-            fits, tokens = self._fitness(one.output, logits)
+            fits, tokens = fitness(self.setup, modules[one.name], one.output, self.rows, logits)
             if not fits or (grid_size := count_positions(one.output, tokens)) <= max(positions, 1):
                 continue
             (gradient,) = gradients_of(self._scores, (one.output,), retain_graph=True)
             if gradient is None or not shows(gradient, tokens):
+                zeros += 1
                 continue
             changed = not one.output.is_inference() and one.output._version != one.version
             found.insert(0, (LayerCall(one.name, one.occurrence, tokens), one.output, gradient, changed))
@@ -216,23 +218,8 @@ class Call:
             if len(found) == self.setup.layer_count:
                 break
         if not found:
-            raise ValueError(
-                "no layer with more than one spatial position and a gradient was found in this forward; name one with "
-                "`layer=` "
-                "(`layers(model, inputs)` lists them)"
-            )
+            raise ValueError(nothing_found(self.setup.model, zeros))
         return found
-
-    def _fitness(self, output: Tensor, logits: Tensor | None) -> tuple[bool, Tokens | None]:
-        """Return whether an output is a grid, and how; the selected output itself does not count."""
-        if output.dim() < 3 or output.shape[0] != self.rows or not output.requires_grad:
-            return False, None
-        if logits is not None and same_memory(output, logits):
-            return False, None
-        try:
-            return True, as_grid(output, self.setup.spatial, self.setup.tokens)
-        except ValueError:
-            return False, None
 
     # ---------------------------------------------------------------- what methods read
 
@@ -394,16 +381,6 @@ class Call:
         """Whether activations have at least one position for so many of the image."""
         return share * A.shape[2:].numel() >= self.image.shape[2:].numel()
 
-    def _grouped_scores(self, output: Any, copies: int) -> Tensor:
-        """Return the scores ``(copies, N)`` of an output of ``copies * N`` rows."""
-        rows, total = self.rows, self.rows * copies
-        return torch.stack(
-            [
-                self.resolved.scores(take_rows(output, k * rows, (k + 1) * rows, total) if copies > 1 else output, rows)
-                for k in range(copies)
-            ]
-        )
-
     def _repeated_inputs(self, copies: int) -> Any:
         """Return the inputs, `copies` whole batches one after the other."""
         return self._with_images(self.image.repeat(copies, *[1] * (self.image.dim() - 1)), copies)
@@ -436,7 +413,7 @@ class Call:
             flat = flat.contiguous(memory_format=torch.channels_last)
         with grad_mode(enabled=False):
             output = self._run(self._with_images(flat, copies), forward)
-            return self._grouped_scores(output, copies)
+            return self.resolved.grouped_scores(output, self.rows, copies)
 
     def _leaf(self, image: Tensor) -> Tensor:
         """Return an image to take gradients at."""
@@ -483,7 +460,7 @@ class Call:
             with rule:
                 output = self._run(self._with_images(leaf.flatten(0, 1).clone(), copies))
             torch.set_grad_enabled(True)
-            scores = self._grouped_scores(output, copies)
+            scores = self.resolved.grouped_scores(output, self.rows, copies)
             gradients, others = self._at_image_and(scores, leaf, more())
         return scores, gradients, others
 
@@ -524,7 +501,7 @@ class Call:
             for way in ways:
                 try:
                     scores = self._passed(way, which, self._buffer(A, copies + 1, fill), forward)
-                except (RuntimeError, ValueError, TypeError, IndexError):
+                except Exception:  # noqa: BLE001, S112  # whatever a model raises that finds its batch size wrong
                     continue
                 if self._is_score(scores[0]):
                     self._way = way
@@ -539,11 +516,13 @@ class Call:
         if way == "mapped":  # `vmap` shows the model a batch of its own size
 
             def scores(copy: Tensor) -> Tensor:
-                return self._grouped_scores(self._with_layer(self._copied_inputs(), copy[None], which, None), 1)[0]
+                output = self._with_layer(self._copied_inputs(), copy[None], which, None)
+                return self.resolved.scores(output, self.rows)
 
             return torch.vmap(scores)(maps)
         inputs = self._copied_inputs() if way == "alone" else self._repeated_inputs(len(maps))
-        return self._grouped_scores(self._with_layer(inputs, maps, which, forward), len(maps))
+        output = self._with_layer(inputs, maps, which, forward)
+        return self.resolved.grouped_scores(output, self.rows, len(maps), wary=way == "alone")
 
     @staticmethod
     def _buffer(A: Tensor, copies: int, fill: Callable[[Tensor], object]) -> Tensor:

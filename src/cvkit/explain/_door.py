@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -323,11 +324,11 @@ def _target_rows(target: TargetLike, start: int, stop: int, rows: int) -> Target
         return target
     if isinstance(target, Target):
         return target.rows(start, stop)
-    if isinstance(target, Tensor) and target.dim() == 0:
+    if not isinstance(target, Tensor | Sequence | np.ndarray) or np.ndim(target) == 0:
         return target
-    if isinstance(target, Tensor | Sequence) and len(target) != rows:
+    if len(target) != rows:
         raise ValueError(f"`target` must have one class for each of the {rows} samples; got {len(target)}")
-    return target[start:stop] if isinstance(target, Tensor | Sequence) else target
+    return target[start:stop]
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -462,7 +463,7 @@ def explain(
         the mean but for LayerCAM and RefineCAM.
     tokens : Tokens, optional
         How activations hold a grid, for transformers; without it, token sequences are read by the input's size and a
-        square patch.
+        square patch, and activations as channels-last where their shape can be nothing else.
     select : callable, optional
         Picks the logits out of the model's output; without it `.logits`, then ``["logits"]``, then the first floating
         tensor.

@@ -10,13 +10,15 @@ from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
+from torch.jit._trace import TopLevelTracedModule
 
 from cvkit._checks import shown
 from cvkit.explain._state import unwrap
 from cvkit.explain._tree import first_tensor, replace_tensor
 
-__all__ = ["LayerLike", "Visit", "named_layers", "resolve_layers", "watched"]
+__all__ = ["LayerLike", "Visit", "named_layers", "nothing_found", "resolve_layers", "scripted_hint", "watched"]
 
 LayerLike: TypeAlias = str | nn.Module
 """A dotted name, a pattern with ``*``, or the module itself."""
@@ -30,11 +32,43 @@ def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
+def _inside_scripted(model: nn.Module) -> set[nn.Module]:
+    """Return the modules that run as TorchScript, where hooks on them do not fire."""
+    inside: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            takes_hooks = isinstance(module, TopLevelTracedModule)
+            inside.update(part for part in module.modules() if part is not module or not takes_hooks)
+    return inside
+
+
+def scripted_hint(model: nn.Module) -> str:
+    """Return what to say of a model that is, in part, TorchScript or an exported program; nothing of others."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return ". Parts of the model are TorchScript, where hooks do not run: explain the module it was made from"
+    if isinstance(model, torch.fx.GraphModule):
+        return ". The model is a graph: an exported one calls no modules; explain the module it was made from"
+    return ""
+
+
+def nothing_found(model: nn.Module, zeros: int) -> str:
+    """Return what to say where no layer fits, `zeros` of those with places for want of a gradient that is not zero."""
+    why = f": the gradient is 0 at each of the {zeros} fitting calls" if zeros else scripted_hint(model)
+    return (
+        "no layer with more than one spatial position and a gradient was found in this forward; name one with `layer=` "
+        f"(`layers(model, inputs)` lists them){why}"
+    )
+
+
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return all submodules by name, wrappers of compiled ones left out; a shared module has its first name only."""
+    """Return all submodules that take hooks by name; a shared module has its first name only.
+
+    Wrappers of compiled modules are left out, and what runs as TorchScript.
+    """
     layers: dict[str, nn.Module] = {}
+    scripted = _inside_scripted(model)
     for name, module in model.named_modules():
-        if name and "_orig_mod" not in module._modules:
+        if name and "_orig_mod" not in module._modules and module not in scripted:
             layers.setdefault(_plain(name), module)
     return layers
 
@@ -70,7 +104,7 @@ def resolve_layers(model: nn.Module, layer: LayerLike | Sequence[LayerLike]) -> 
     if not wanted:
         raise ValueError("`layer` must name at least one layer; got an empty sequence")
     names = {id(module): name for name, module in named_layers(model).items()}
-    aliases = _aliases(model)
+    aliases, scripted = _aliases(model), _inside_scripted(model)
     chosen: dict[str, nn.Module] = {}
     for item in wanted:
         if isinstance(item, str):
@@ -80,6 +114,8 @@ def resolve_layers(model: nn.Module, layer: LayerLike | Sequence[LayerLike]) -> 
         else:
             raise TypeError(f"`layer` must be a name, a module or a sequence of them; got {shown(item)}")
         for module in modules:
+            if module in scripted:
+                raise ValueError(f"`layer` {shown(item)} takes no hooks{scripted_hint(model)}")
             if id(module) not in names:
                 raise ValueError(f"`layer` {type(module).__name__} is not a part of the model")
             chosen[names[id(module)]] = module

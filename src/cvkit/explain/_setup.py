@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cvkit.explain.tokens import Tokens, infer_tokens
+from cvkit.explain._graphs import same_memory
+from cvkit.explain.tokens import Tokens, infer_channels_last, infer_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cvkit.explain.targets import Select
 
-__all__ = ["Attribution", "Forward", "LayerCall", "Seen", "Setup", "as_grid", "grad_mode"]
+__all__ = ["Attribution", "Forward", "LayerCall", "Seen", "Setup", "as_grid", "fitness", "grad_mode"]
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ def as_grid(output: Tensor, spatial: Sequence[int], tokens: Tokens | None) -> To
         tokens.to_grid(output)  # raises where it does not fit
         return tokens
     if output.dim() == len(spatial) + 2:
-        return None
+        return Tokens(channels_last=True) if infer_channels_last(output.shape, spatial) else None
     if output.dim() == 3 and len(spatial) > 1:
         inferred = infer_tokens(output.shape[1], spatial)
         if inferred is not None:
@@ -98,6 +99,22 @@ def as_grid(output: Tensor, spatial: Sequence[int], tokens: Tokens | None) -> To
         "token sequences say `tokens=Tokens(grid=(rows, columns), prefix=...)`, for channels-last outputs "
         "`tokens=Tokens(channels_last=True)`"
     )
+
+
+def fitness(
+    setup: Setup, module: nn.Module, output: Tensor, rows: int, logits: Tensor | None
+) -> tuple[bool, Tokens | None]:
+    """Return whether a layer's output is a grid, and how; the selected output itself does not count."""
+    if output.dim() < 3 or output.shape[0] != rows or not output.requires_grad:
+        return False, None
+    if isinstance(module, nn.RNNBase):  # a sequence of states is no grid of patches
+        return False, None
+    if logits is not None and same_memory(output, logits):
+        return False, None
+    try:
+        return True, as_grid(output, setup.spatial, setup.tokens)
+    except ValueError:
+        return False, None
 
 
 @dataclass

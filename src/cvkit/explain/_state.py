@@ -71,7 +71,8 @@ def _eager(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _training_flags(model: nn.Module, *, evaluate: bool) -> Iterator[None]:
     """Keep each module's `training` flag; with `evaluate` all are off meanwhile."""
-    flags = [(module, module.training) for module in model.modules()]
+    # A frozen TorchScript module has no flag.
+    flags = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     try:
         if evaluate:
             for module, training in flags:
@@ -106,7 +107,9 @@ def _buffers(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, name, buffer, value in kept:
-            if module._buffers.get(name) is not buffer:
+            if isinstance(module, torch.jit.ScriptModule):
+                pass  # hands out its buffers as ever new objects
+            elif module._buffers.get(name) is not buffer:
                 module._buffers[name] = buffer
             # Only what changed is written: writing would raise the version of a tensor that some graph of the caller
             # holds.

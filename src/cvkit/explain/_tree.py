@@ -30,7 +30,9 @@ def children(tree: object) -> list[tuple[Any, Any]]:
     if isinstance(tree, list | tuple):
         return list(enumerate(tree))
     if _is_record(tree):
-        return list(getattr(tree, "__dict__", {}).items())
+        slots = [field.name for field in dataclasses.fields(tree)] if dataclasses.is_dataclass(tree) else []
+        named = {name: getattr(tree, name) for name in slots if hasattr(tree, name)}  # some have no `__dict__`
+        return list({**named, **getattr(tree, "__dict__", {})}.items())
     return []
 
 

@@ -181,10 +181,23 @@ class _GuidedReLU(torch.autograd.Function):
         return (g * ctx.saved_tensors[0] if ctx.saved_tensors else g), None, None, None
 
 
-_RELUS = frozenset({F.relu, torch.relu, Tensor.relu, F.relu6})
-_RELUS_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
-_CLAMPS = frozenset({torch.clamp, Tensor.clamp, torch.clip, Tensor.clip, torch.clamp_min, Tensor.clamp_min, F.hardtanh})
-_CLAMPS_IN_PLACE = frozenset({torch.clamp_, Tensor.clamp_, torch.clip_, Tensor.clip_, Tensor.clamp_min_, F.hardtanh_})
+_ATEN = torch.ops.aten  # what an exported program calls
+_RELUS = frozenset({F.relu, torch.relu, Tensor.relu, F.relu6, _ATEN.relu.default, _ATEN.relu6.default})
+_RELUS_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_, _ATEN.relu_.default, _ATEN.relu6_.default})
+_CLAMPS = frozenset(
+    {
+        torch.clamp, Tensor.clamp, torch.clip, Tensor.clip, torch.clamp_min, Tensor.clamp_min, F.hardtanh,
+        _ATEN.clamp.default, _ATEN.clamp_min.default, _ATEN.clip.default, _ATEN.hardtanh.default,
+    }
+)  # fmt: skip
+_CLAMPS_IN_PLACE = frozenset(
+    {
+        torch.clamp_, Tensor.clamp_, torch.clip_, Tensor.clip_, Tensor.clamp_min_, F.hardtanh_,
+        _ATEN.clamp_.default, _ATEN.clamp_min_.default, _ATEN.clip_.default, _ATEN.hardtanh_.default,
+    }
+)  # fmt: skip
+_TANHS = frozenset({F.hardtanh, F.hardtanh_, _ATEN.hardtanh.default, _ATEN.hardtanh_.default})
+_SIXES = frozenset({F.relu6, _ATEN.relu6.default, _ATEN.relu6_.default})
 _LOWS, _HIGHS = ("min", "min_val"), ("max", "max_val")
 
 
@@ -195,18 +208,26 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, names: tup
 
 def _bound_of_relu(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
     """Return the upper bound of a call that is a ReLU (infinite where there is none); None for any other call."""
-    if func is F.relu6:
+    if func in _SIXES:
         return 6.0
     if func in _RELUS or func in _RELUS_IN_PLACE:
         return math.inf
     if func not in _CLAMPS and func not in _CLAMPS_IN_PLACE:
         return None
-    tanh = func in (F.hardtanh, F.hardtanh_)
+    tanh = func in _TANHS
     low = _given(args, kwargs, 1, _LOWS, -1.0 if tanh else None)
     high = _given(args, kwargs, 2, _HIGHS, 1.0 if tanh else None)
     if not isinstance(low, int | float) or low != 0 or isinstance(high, Tensor):
         return None
     return math.inf if high is None else float(high)
+
+
+def _check_python(call: Call, method: str) -> None:
+    """Raise if a part of the model is TorchScript, whose operations no rule here sees."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in call.setup.model.modules()):
+        raise ValueError(
+            f"{method} works on single operations, which TorchScript hides: explain the module `model` was made from"
+        )
 
 
 class _ReLURule(TorchFunctionMode):
@@ -223,7 +244,7 @@ class _ReLURule(TorchFunctionMode):
         bound = _bound_of_relu(func, args, kwargs)
         if bound is None:
             return func(*args, **kwargs)
-        x = args[0] if args else kwargs["input"]
+        x = _given(args, kwargs, 0, ("input", "self"), None)
         inplace = func in _RELUS_IN_PLACE or func in _CLAMPS_IN_PLACE
         if func in (F.relu, F.relu6, F.hardtanh):
             inplace = bool(_given(args, kwargs, 3 if func is F.hardtanh else 1, ("inplace",), False))
@@ -256,6 +277,7 @@ class GuidedBackprop(InputMethod):
 
     def input_attributions(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """Return the guided gradient."""
+        _check_python(call, "GuidedBackprop")
         _, gradients = call.image_gradients(call.image[None], _ReLURule(guided=True))
         return gradients[0], None
 
@@ -281,6 +303,7 @@ class Deconvnet(InputMethod):
 
     def input_attributions(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """Return the gradient by the deconvnet's rule."""
+        _check_python(call, "Deconvnet")
         _, gradients = call.image_gradients(call.image[None], _ReLURule(guided=False))
         return gradients[0], None
 
@@ -308,6 +331,7 @@ class GuidedGradCAM(Method):
 
     def attribute(self, call: Call) -> Attribution:
         """Return the product; of several layers the mean of the normalised maps is taken."""
+        _check_python(call, "GuidedGradCAM")
         size = tuple(call.image.shape[2:])
         maps = [normalize_maps(raw, size, "max")[0] for raw in GradCAM().attribute(call).raw]
         _, gradients = call.image_gradients(call.image[None], _ReLURule(guided=True))
@@ -318,9 +342,15 @@ class GuidedGradCAM(Method):
 # ------------------------------------------------------------------------------ FullGrad
 
 _AFFINE = frozenset(
-    {F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear, F.batch_norm}
-)
-_BIAS_PLACE = {F.linear: 2, F.batch_norm: 4}  # convolutions: 2
+    {
+        F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear,
+        F.batch_norm, _ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default, _ATEN.conv_transpose1d.default,
+        _ATEN.conv_transpose2d.input, _ATEN.conv_transpose3d.input, _ATEN.linear.default, _ATEN.batch_norm.default,
+        _ATEN.conv1d.padding, _ATEN.conv2d.padding, _ATEN.conv3d.padding,
+    }
+)  # fmt: skip
+_LINEARS = frozenset({F.linear, _ATEN.linear.default})
+_NORMS = {F.batch_norm: (1, 2, 3, 4), _ATEN.batch_norm.default: (3, 4, 1, 2)}  # places of mean, variance, weight, bias
 
 
 class _BiasTaps(TorchFunctionMode):
@@ -340,7 +370,7 @@ class _BiasTaps(TorchFunctionMode):
         bias = _bias_of(func, args, kwargs)
         if bias is None or not out.requires_grad:
             return out
-        shape = (1, -1, *[1] * (out.dim() - 2)) if func is not F.linear else (-1,)
+        shape = (1, -1, *[1] * (out.dim() - 2)) if func not in _LINEARS else (-1,)
         self.taps.append((out, bias.reshape(shape).expand_as(out)))
         return out.clone()
 
@@ -351,12 +381,13 @@ def _bias_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor
     def given(place: int, name: str) -> Any:
         return args[place] if len(args) > place else kwargs.get(name)
 
-    if func is not F.batch_norm:
+    if func not in _NORMS:
         bias = given(2, "bias")
         return bias if isinstance(bias, Tensor) else None
     if given(5, "training"):
         return None  # statistics of the batch: not affine in the input
-    mean, var, weight, bias = given(1, "running_mean"), given(2, "running_var"), given(3, "weight"), given(4, "bias")
+    names = ("running_mean", "running_var", "weight", "bias")
+    mean, var, weight, bias = (given(place, name) for place, name in zip(_NORMS[func], names, strict=True))
     eps = args[7] if len(args) > 7 else kwargs.get("eps", 1e-5)
     shift = -mean / (var + eps).sqrt()
     shift = shift if weight is None else shift * weight
@@ -392,6 +423,7 @@ class FullGrad(Method):
 
     def attribute(self, call: Call) -> Attribution:
         """Return the raw map, input times gradient as attributions, and the completeness gap."""
+        _check_python(call, "FullGrad")
         size = tuple(call.image.shape[2:])
         taps = _BiasTaps()
         scores, gradients, at_taps = call.image_gradients_and(
@@ -482,7 +514,10 @@ class SmoothGrad(Method):
         second: list[Tensor] = []
         for step in call.setup.show(range(self.samples), self.samples):
             noisy = image + self.sigma * span * draw_normal(generators, image)
-            for i, value in enumerate(self._values(call.moved(noisy))):
+            moved = call.moved(noisy)
+            if self.base.traits.random:  # not the noise that is drawn here once more
+                moved.seeds = tuple(int(torch.randint(2**62, (), generator=g)) for g in generators)
+            for i, value in enumerate(self._values(moved)):
                 if step == 0:
                     first.append(torch.zeros_like(value))
                     second.append(torch.zeros_like(value))

@@ -118,7 +118,8 @@ def layers(
             positions = 1
             for side in grid:
                 positions *= side
-            fits = bool(grid) and positions > 1 and gradient and not is_output
+            recurrent = isinstance(modules[one.name], nn.RNNBase)
+            fits = bool(grid) and positions > 1 and gradient and not is_output and not recurrent
             kind = type(modules[one.name]).__name__
             listed.append(LayerInfo(one.name, kind, one.occurrence, tuple(one.output.shape), grid, gradient, fits))
     return listed

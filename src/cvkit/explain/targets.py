@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cvkit._checks import check_finite, check_instance, check_integer, shown
 from cvkit._types import Array
-from cvkit.explain._tree import children, first_tensor, floating
+from cvkit.explain._tree import children, first_tensor, floating, take_rows, tensors
 
 __all__ = [
     "Comparison",
@@ -259,6 +259,12 @@ class Comparison(Target):
         return replace(self, index=_rows_of(self.index, start, stop), others=self.others[start:stop])
 
 
+def _where_wins(logits: Tensor, index: Tensor) -> Tensor:
+    """Return where ``(N, *S)`` a class has the largest logit."""
+    winners = logits.detach().argmax(1)
+    return winners == index.view(-1, *[1] * (winners.dim() - 1))
+
+
 @dataclass(frozen=True)
 class Region(Target):
     """Segmentation: the logits of a class summed over a region (Seg-Grad-CAM).
@@ -268,7 +274,8 @@ class Region(Target):
     index : int, Tensor of shape (N,) or sequence of int
         The class, or one class a sample.
     mask : Tensor of shape (H, W) or (N, H, W), optional
-        The region, of the output's spatial rank: bool, or weights. Without it, the places where the class wins.
+        The region, of the output's spatial rank: bool, or weights. Without it, the places where the class wins; methods
+        that alter the input or a layer keep the region of the inputs as they were given.
 
     References
     ----------
@@ -295,8 +302,7 @@ class Region(Target):
         rows = torch.arange(logits.shape[0], device=logits.device)
         plane = logits[rows, index]  # (N, *S)
         if self.mask is None:
-            winners = logits.detach().argmax(1)
-            mask = winners == index.view(-1, *[1] * (winners.dim() - 1))
+            mask = _where_wins(logits, index)
         else:
             mask = self.mask.to(logits.device)
             if self._taken and mask.dim() == plane.dim():
@@ -306,6 +312,13 @@ class Region(Target):
                     f"`mask` must have shape {tuple(plane.shape[1:])} or {tuple(plane.shape)}; got {tuple(mask.shape)}"
                 )
         return (plane * mask.to(plane.dtype)).flatten(1).sum(1)
+
+    def settled(self, logits: Tensor) -> Region:
+        """Return the target with the region that these logits ``(N, K, *S)`` have, where none is given."""
+        if self.mask is not None or logits.dim() < 3:
+            return self
+        index = _index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
+        return Region(index, _where_wins(logits, index))
 
     def rows(self, start: int, stop: int) -> Region:
         """Return the target of some of the samples."""
@@ -431,6 +444,11 @@ class Resolved:
         return isinstance(self.function, _ClassScore)
 
     @property
+    def reads_output(self) -> bool:
+        """Whether the whole output is read, and not the logits alone."""
+        return not isinstance(self.function, Target) or self.function.reads == "output"
+
+    @property
     def sliceable(self) -> bool:
         """Whether the target of some of the samples is known."""
         return isinstance(self.function, Target)
@@ -443,7 +461,26 @@ class Resolved:
 
     def scores(self, output: Any, rows: int) -> Tensor:
         """Return the checked scores ``(N,)`` of a model's output."""
-        return _scores(self.function, output, self.select, rows)
+        return _scores(self.function, _seen(self.function, output, self.select), rows)
+
+    def grouped_scores(self, output: Any, rows: int, copies: int, *, wary: bool = False) -> Tensor:
+        """Return the checked scores ``(copies, N)`` of a model's output for `copies` whole batches, one after another.
+
+        An output that has not one row for each copied sample would give every copy the scores of the first; what a
+        function reads of it is not known, so that the wary refuse any part of the batch's own size.
+        """
+        if copies == 1:
+            return self.scores(output, rows)[None]
+        if wary and self.reads_output and any(tensor.dim() and tensor.shape[0] == rows for tensor in tensors(output)):
+            raise ValueError("the model's output has parts of the batch's own size")
+        seen, total = _seen(self.function, output, self.select), rows * copies
+        parts = [take_rows(seen, k * rows, (k + 1) * rows, total) for k in range(copies)]
+        if any(part is seen for part in parts):
+            raise ValueError(
+                f"the model's output must have one row for each of the {total} copies of samples that went in (with "
+                f"`chunk={rows}` it sees its own batch size only); got {shown(seen)}"
+            )
+        return torch.stack([_scores(self.function, part, rows) for part in parts])
 
 
 def select_logits(output: Any, select: Select | None) -> Tensor | None:
@@ -459,20 +496,20 @@ def select_logits(output: Any, select: Select | None) -> Tensor | None:
     return logits if isinstance(logits, Tensor) else first_tensor(output)
 
 
-def _scores(
-    function: Target | Callable[[Any], Tensor],
-    output: Any,
-    select: Select | None,
-    rows: int,
-) -> Tensor:
-    """Return the scores of an output."""
-    if isinstance(function, Target) and function.reads == "logits":
+def _seen(function: Target | Callable[[Any], Tensor], output: Any, select: Select | None) -> Any:
+    """Return what a target reads of a model's output."""
+    if isinstance(function, Target):
+        if function.reads == "output":
+            return output
         logits = select_logits(output, select)
         if logits is None:
             raise TypeError(f"the model's output holds no floating tensor; got {shown(output)}")
-        seen: Any = logits
-    else:
-        seen = output if select is None or isinstance(function, Target) else select(output)
+        return logits
+    return output if select is None else select(output)
+
+
+def _scores(function: Target | Callable[[Any], Tensor], seen: Any, rows: int) -> Tensor:
+    """Return the checked scores of what a target reads."""
     scores = function(seen)
     if not isinstance(scores, Tensor):
         raise TypeError(f"`target` must return a tensor of shape ({rows},); got {shown(scores)}")
@@ -486,10 +523,13 @@ def _scores(
 def resolve_target(target: TargetLike, output: Any, select: Select | None, rows: int) -> Resolved:
     """Return the target made ready; the predicted class (or side) where none was asked for."""
     if callable(target):
-        index = getattr(target, "index", None) if isinstance(target, Target) else None
-        logits = select_logits(output, select) if index is not None else None
+        if not isinstance(target, Target) or target.reads == "output":
+            return Resolved(target, select, None)
+        index, logits = getattr(target, "index", None), select_logits(output, select)
         if index is not None and logits is not None and logits.dim() > 1:
             index = _index_of("target", index, rows, logits.shape[1], logits.device)
+        if isinstance(target, Region) and logits is not None:
+            target = target.settled(logits)
         return Resolved(target, select, index if isinstance(index, Tensor) else None)
     logits = select_logits(output, select)
     if logits is None:

@@ -14,9 +14,10 @@ from cvkit._checks import check_integer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Tokens", "infer_tokens"]
+__all__ = ["Tokens", "infer_channels_last", "infer_tokens"]
 
 _MOST_PREFIX_TOKENS = 16
+_SKEW = 1.4  # by how much one axis is longer than another that belongs to a grid of the same proportions
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Tokens:
     prefix : int, default 0
         How many tokens (class, registers) come before the grid.
     channels_last : bool, default False
-        Whether the output is ``(N, *S, C)``, as in Swin, instead of ``(N, T, C)``.
+        Whether the output is ``(N, *S, C)``, as in Swin, instead of ``(N, T, C)``. Of images and volumes `explain` sees
+        that by itself where the shape can be read in no other way; of signals it has to be said.
 
     Examples
     --------
@@ -114,13 +116,30 @@ def infer_tokens(count: int, size: Sequence[int]) -> Tokens | None:
     """Return how `count` tokens cover an input of the given size by square patches, or None.
 
     The grid follows from a patch side that divides every side of the input, never from a square root, so that grids
-    need not be square; what is left over is the prefix. The fewest prefix tokens win.
+    need not be square; what is left over, at most a third of the grid, is the prefix. The fewest prefix tokens win.
     """
     found: list[Tokens] = []
     for patch in range(1, min(size) + 1):
         if all(side % patch == 0 for side in size):
             grid = tuple(side // patch for side in size)
             prefix = count - math.prod(grid)
-            if 0 <= prefix <= _MOST_PREFIX_TOKENS and math.prod(grid) > 1:
+            few = 0 <= prefix <= min(_MOST_PREFIX_TOKENS, math.prod(grid) // 3)  # a sequence of states is no grid
+            if few and math.prod(grid) > 1:
                 found.append(Tokens(grid, prefix))
     return min(found, key=lambda tokens: tokens.prefix, default=None)
+
+
+def infer_channels_last(shape: Sequence[int], size: Sequence[int]) -> bool:
+    """Return whether an output of shape ``(N, a, b, ...)`` can only be a grid with the channels at the end.
+
+    That is so where the axes before the last cover the input of the given size by square patches, while the axes after
+    the second do not even have its proportions, and the last is the longest by far. Of signals nothing can be told.
+    """
+    first, last = shape[1:-1], shape[2:]
+    if len(size) < 2 or 0 in shape or shape[-1] < _SKEW * max(first) or math.prod(first) == 1:
+        return False
+    covered = any(
+        all(-(-side // p) == count for side, count in zip(size, first, strict=True)) for p in range(1, max(size) + 1)
+    )
+    scales = [count / side for count, side in zip(last, size, strict=True)]
+    return covered and max(scales) >= _SKEW * min(scales)

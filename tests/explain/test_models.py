@@ -1,0 +1,391 @@
+"""Models as people bring them: own batch sizes in the forward, records, channels at the end, TorchScript, exports."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cvkit.explain import (
+    DetectedBox,
+    IntegratedGradients,
+    Method,
+    Region,
+    SmoothGrad,
+    Tokens,
+    explain,
+    layers,
+)
+from cvkit.explain._method import Traits
+from cvkit.explain._setup import Attribution
+from cvkit.explain.tokens import infer_channels_last, infer_tokens
+from reference.explain_models import Net, images, seeded
+
+
+class Backbone(nn.Module):
+    """Two convolutions and a head, in float64."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.second = nn.Conv2d(6, 5, 3, padding=1)
+        self.last = nn.ReLU()
+        self.head = nn.Linear(5, classes)
+
+    def maps(self, x):
+        return self.last(self.second(self.relu(self.conv(x))))
+
+    def forward(self, x):
+        return self.head(self.maps(x).mean((2, 3)))
+
+
+class CutsTheOutput(Backbone):
+    def forward(self, x):
+        return super().forward(x)[: x.shape[0]]
+
+
+class LoopsOverSamples(Backbone):
+    def forward(self, x):
+        h = self.maps(x)
+        return torch.stack([self.head(h[i].mean((1, 2))) for i in range(len(x))])
+
+
+class CutsInsideADict(Backbone):
+    def forward(self, x):
+        h = self.maps(x)
+        return {"features": h, "logits": self.head(h.mean((2, 3)))[: len(x)]}
+
+
+class Asserts(Backbone):
+    def forward(self, x):
+        h = self.maps(x)
+        assert h.shape[0] == x.shape[0], "another batch size"
+        return self.head(h.mean((2, 3)))
+
+
+class RaisesItsOwn(Backbone):
+    def forward(self, x):
+        h = self.maps(x)
+        if h.shape[0] != x.shape[0]:
+            raise KeyError("another batch size")
+        return self.head(h.mean((2, 3)))
+
+
+def ablated(model, x, layer, score):
+    """Ablation-CAM, one channel after the other."""
+    module, kept = model.get_submodule(layer), []
+    with module.register_forward_hook(lambda _m, _i, out: kept.append(out.clone())), torch.no_grad():
+        base = score(model(x))
+    A = kept[0]
+    raw = torch.zeros_like(A[:, 0])
+    for k in range(A.shape[1]):
+        without = A.clone()
+        without[:, k] = 0
+        with module.register_forward_hook(lambda _m, _i, _o, new=without: new), torch.no_grad():
+            raw += (base - score(model(x)))[:, None, None] * A[:, k]
+    return raw
+
+
+@pytest.mark.parametrize("target", [1, lambda out: (out["logits"] if isinstance(out, dict) else out)[:, 1]])
+@pytest.mark.parametrize("layer", ["relu", "last"])
+@pytest.mark.parametrize("kind", [CutsTheOutput, LoopsOverSamples, CutsInsideADict, Asserts, RaisesItsOwn])
+def test_ablation_of_models_that_look_at_their_batch_size(kind, layer, target):
+    model, x = seeded(kind()).double(), images(rows=3).double()
+    expected = ablated(model, x, layer, lambda out: (out["logits"] if isinstance(out, dict) else out)[:, 1])
+    found = explain(model, x, method="ablationcam", layer=layer, target=target).raw
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(found, expected)
+
+
+class Detector(Backbone):
+    """One box and one unmatched box a picture, as lists of dicts."""
+
+    def forward(self, x):
+        values = super().forward(x).tanh()
+        place = torch.tensor([0.0, 0.0, 10.0, 10.0], dtype=x.dtype)
+        far = place + 20
+        return [
+            {
+                "boxes": torch.stack([place + values[i], far]),
+                "labels": torch.tensor([17, 3]),
+                "scores": values[i, :2].sigmoid(),
+            }
+            for i in range(len(x))
+        ]
+
+
+BOX = torch.tensor([0.0, 0.0, 10.0, 10.0])
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "ablationcam"])
+def test_detections_of_a_class_beyond_the_four_of_a_box(method, chunk):
+    model, x = seeded(Detector()).double(), images(rows=3).double()
+    result = explain(model, x, method=method, target=DetectedBox(BOX, 17), chunk=chunk)
+    every = explain(model, x, method=method, target=DetectedBox(BOX))  # the other box is far off
+    assert result.target is None
+    torch.testing.assert_close(result.raw, every.raw)
+    assert not result.degenerate.any()
+    if method == "ablationcam":
+        expected = ablated(model, x, "last", DetectedBox(BOX, 17))
+        torch.testing.assert_close(result.raw, expected)
+
+
+def test_a_score_without_any_gradient_is_named_as_such():
+    with pytest.raises(ValueError, match=r"the gradient is 0 at each of the \d+ fitting calls"):
+        explain(seeded(Detector()), images(rows=2), target=DetectedBox(BOX, 5))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_arrays_of_classes_go_with_their_part_of_the_batch(chunk):
+    model, x = seeded(Net()), images(rows=3)
+    result = explain(model, x, target=np.array([2, 0, 1]), chunk=chunk)
+    assert result.target.tolist() == [2, 0, 1]
+    torch.testing.assert_close(result.raw, explain(model, x, target=[2, 0, 1]).raw)
+    assert explain(model, x, target=np.array(2), chunk=chunk).target.tolist() == [2, 2, 2]
+
+
+@dataclass(slots=True)
+class Slotted:
+    name: str
+    scores: Tensor
+
+
+@dataclass(slots=True, frozen=True)
+class FrozenSlotted:
+    aux: Tensor
+    logits: Tensor
+
+
+@pytest.mark.parametrize("method", ["gradcam", "ablationcam", "scorecam", "integratedgradients"])
+@pytest.mark.parametrize("wrap", [lambda y: Slotted("a", y), lambda y: FrozenSlotted(y[:, :1].clone(), y)])
+def test_records_with_slots(method, wrap):
+    class Model(Backbone):
+        def forward(self, x):
+            return wrap(super().forward(x))
+
+    plain, model, x = seeded(Backbone()), seeded(Model()), images(rows=2)
+    torch.testing.assert_close(explain(model, x, method=method).raw, explain(plain, x, method=method).raw)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "integratedgradients", "ablationcam"])
+def test_selected_logits_need_not_have_the_batch_in_front(method):
+    class Sequence(Backbone):
+        def forward(self, x):
+            y = super().forward(x)
+            return torch.stack([y * 0, y])  # (T, N, K)
+
+    plain, model, x = seeded(Backbone()), seeded(Sequence()), images(rows=2)
+    found = explain(model, x, method=method, select=lambda out: out[-1])
+    torch.testing.assert_close(found.raw, explain(plain, x, method=method).raw)
+
+
+# ---------------------------------------------------------------- segmentation without a mask
+
+
+class Segments(Backbone):
+    def forward(self, x):
+        return self.head(self.maps(x).movedim(1, -1)).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize(
+    "method", ["ablationcam", "scorecam", IntegratedGradients(steps=5), SmoothGrad(samples=3), "fullgrad", "gradcam"]
+)
+def test_the_winning_region_is_that_of_the_inputs_as_given(method, chunk):
+    model, x = seeded(Segments()).double(), images(rows=3).double()
+    winners = model(x).detach().argmax(1)
+    target = int(winners.flatten().mode().values)
+    free = explain(model, x, method=method, target=Region(target), layer=None, chunk=chunk)
+    fixed = explain(model, x, method=method, target=Region(target, winners == target), layer=None)
+    torch.testing.assert_close(free.raw, fixed.raw)
+    torch.testing.assert_close(free.scores, fixed.scores)
+    assert free.target.tolist() == [target] * 3
+
+
+# ---------------------------------------------------------------- channels at the end, sequences of states
+
+
+class Swinlike(nn.Module):
+    """Patches with the channels at the end, pooled over the grid."""
+
+    def __init__(self, channels=40):
+        super().__init__()
+        self.patches = nn.Conv2d(3, channels, 4, stride=4)
+        self.norm = nn.LayerNorm(channels)
+        self.block = nn.Sequential(nn.Linear(channels, channels), nn.GELU())
+        self.head = nn.Linear(channels, 3)
+
+    def forward(self, x):
+        return self.head(self.block(self.norm(self.patches(x).movedim(1, -1))).mean((1, 2)))
+
+
+@pytest.mark.parametrize("layer", [None, "block", "norm"])
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "ablationcam", "eigencam", "refinecam"])
+def test_channels_at_the_end_are_seen(method, layer):
+    model, x = seeded(Swinlike()), torch.randn(2, 3, 20, 32, generator=torch.Generator().manual_seed(0))
+    found = explain(model, x, method=method, layer=layer)
+    said = explain(model, x, method=method, layer=layer or "block", tokens=Tokens(channels_last=True))
+    raw, expected = (one.raw[0] if isinstance(one.raw, tuple) else one.raw for one in (found, said))
+    assert raw.shape == (2, 5, 8)
+    torch.testing.assert_close(raw, expected)
+    assert {info.name: info.grid for info in layers(model, x)}["norm"] == (5, 8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "last"),
+    [
+        ((2, 7, 7, 768), (224, 224), True), ((2, 56, 56, 96), (224, 224), True), ((2, 64, 64, 96), (256, 256), True),
+        ((2, 32, 32, 256), (256, 256), True), ((2, 2, 3, 768), (64, 96), True), ((2, 3, 5, 768), (72, 130), True),
+        ((2, 8, 7, 7, 96), (16, 28, 28), False), ((2, 8, 14, 14, 96), (16, 28, 28), True),
+        ((2, 512, 7, 7), (224, 224), False), ((2, 64, 56, 56), (224, 224), False), ((2, 7, 7, 7), (224, 224), False),
+        ((2, 56, 56, 56), (224, 224), False), ((2, 8, 64, 512), (64, 512), False),
+        ((2, 3, 224, 224), (224, 224), False),
+        ((2, 4, 3, 4), (64, 96), False), ((2, 1, 1, 768), (32, 32), False), ((2, 100, 64), (400,), False),
+        ((2, 16, 64, 16), (64, 64), False), ((0, 7, 7, 768), (224, 224), False),
+    ],
+)  # fmt: skip
+def test_what_can_only_have_its_channels_at_the_end(shape, size, last):
+    assert infer_channels_last(shape, size) is last
+
+
+class Recurrent(nn.Module):
+    """A text reader: columns of the feature map are the steps of an LSTM."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.lstm = nn.LSTM(48, 5, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(10, 4)
+
+    def forward(self, x):
+        states, _ = self.lstm(self.relu(self.conv(x)).permute(0, 3, 1, 2).flatten(2))
+        return self.head(states.mean(1))
+
+
+@pytest.mark.parametrize("width", [16, 18, 20, 24])
+def test_states_of_a_recurrent_layer_are_no_grid(width):
+    model, x = seeded(Recurrent()), torch.randn(2, 1, 8, width, generator=torch.Generator().manual_seed(0))
+    assert explain(model, x).layer == ("relu",)
+    assert not {info.name: info.fits for info in layers(model, x)}["lstm"]
+
+
+def test_what_is_left_over_of_a_grid_is_a_small_part():
+    assert infer_tokens(20, (8, 20)) is None
+    assert infer_tokens(32, (32, 128)) is None
+    assert infer_tokens(201, (224, 224)) == Tokens((14, 14), 5)
+
+
+# ---------------------------------------------------------------- TorchScript and exported programs
+
+
+def scripted(how):
+    model, x = seeded(nn.Sequential(Backbone(), nn.BatchNorm1d(4))).eval(), images(rows=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript's own
+        if how == "trace":
+            return torch.jit.trace(model, x), model, x
+        module = torch.jit.script(model)
+        return (torch.jit.freeze(module) if how == "freeze" else module), model, x
+
+
+@pytest.mark.parametrize("how", ["trace", "script", "freeze"])
+def test_torchscript_works_at_the_input_and_is_named_elsewhere(how):
+    module, model, x = scripted(how)
+    for method in ("saliency", "integratedgradients"):
+        torch.testing.assert_close(explain(module, x, method=method).raw, explain(model, x, method=method).raw)
+    for method in ("gradcam", "ablationcam", "eigencam"):
+        with pytest.raises(ValueError, match="TorchScript, where hooks do not run"):
+            explain(module, x, method=method)
+    for method in ("guidedbackprop", "deconvnet", "fullgrad", "guidedgradcam"):
+        with pytest.raises(ValueError, match="TorchScript"):
+            explain(module, x, method=method)
+    if how != "freeze":
+        with pytest.raises(ValueError, match=r"`layer` '0\.last' takes no hooks\. Parts of the model are TorchScript"):
+            explain(module, x, layer="0.last")
+
+
+@pytest.mark.parametrize("how", ["trace", "script"])
+def test_torchscript_inside_a_model_leaves_the_rest_explainable(how):
+    class Scripted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.below = inner
+            self.conv = nn.Conv2d(4, 5, 3)
+            self.relu = nn.ReLU()
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.head(self.relu(self.conv(self.below(x))).mean((2, 3)))
+
+    body, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), images(rows=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        inner = torch.jit.trace(body, x) if how == "trace" else torch.jit.script(body)
+    model = seeded(Scripted())
+    result = explain(model, x, method="ablationcam", target=1)
+    assert result.layer == ("relu",)
+    torch.testing.assert_close(result.raw, ablated(model, x, "relu", lambda out: out[:, 1]))
+    if how == "trace":
+        assert explain(model, x, layer="below").raw.shape[1:] == (9, 12)
+
+
+class Mixed(nn.Module):
+    """The activations and affine layers an exported program writes as operations of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Conv2d(4, 4, 1, padding="same"),
+            nn.ReLU(inplace=True), nn.ConvTranspose2d(4, 4, 2), nn.Hardtanh(0.0, 3.0),
+        )  # fmt: skip
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(F.relu(self.body(x)).clamp(min=0).mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", ["guidedbackprop", "deconvnet", "fullgrad", "saliency"])
+def test_exported_programs_follow_the_rules_too(method):
+    model, x = seeded(Mixed()).double().eval(), images(rows=2).double()
+    with torch.no_grad():
+        model.body[1].running_mean.normal_(generator=torch.Generator().manual_seed(1))
+        model.body[1].running_var.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(2))
+    program = torch.export.export(model, (x,)).module()
+    found, expected = explain(program, x, method=method), explain(model, x, method=method)
+    torch.testing.assert_close(found.raw, expected.raw)
+    if method == "fullgrad":
+        assert found.delta.abs().max() < 1e-12
+    with pytest.raises(ValueError, match="an exported one calls no modules"):
+        explain(program, x)
+
+
+# ---------------------------------------------------------------- noise in noise
+
+
+def test_noise_around_a_method_that_draws_noise_is_not_the_same_noise():
+    @dataclass(frozen=True)
+    class Notes(Method):
+        @property
+        def traits(self):
+            return Traits(random=True, layered=False)
+
+        def attribute(self, call):
+            seen.append(call.seeds)
+            return Attribution((call.image.sum(1),))
+
+    seen: list[tuple[int, ...]] = []
+    model, x = seeded(Net()), images(rows=2)
+    explain(model, x, method=Notes())
+    explain(model, x, method=SmoothGrad(Notes(), samples=3))
+    assert len(seen) == 4
+    assert len({seed for seeds in seen for seed in seeds}) == 8  # none twice, nor the outer one's
+    again = [explain(model, x, method=SmoothGrad(SmoothGrad(samples=2), samples=2)).raw for _ in range(2)]
+    assert torch.equal(*again)
