@@ -137,3 +137,11 @@ def test_udp_loss_asks_for_offsets_inside_the_disc_alone():
     assert codec.loss(inside, targets) == pytest.approx(1 / float(targets.heatmaps[0, 0].sum()))
     with pytest.raises(ValueError, match="3 channels"):
         codec.decode(torch.rand(1, 4, 16, 16))
+
+
+def test_udp_marks_the_nearest_pixel_of_maps_finer_than_the_picture():
+    codec = UDPCodec((16, 12), (32, 24), radius=1.0)
+    corners = torch.tensor([[[-0.5, -0.5], [11.49, 15.49], [-0.5, 15.49], [5.3, 7.7]]])
+    targets = codec.encode(corners)
+    assert (targets.heatmaps[:, ::3].sum((-2, -1)) >= 1).all()
+    torch.testing.assert_close(codec.decode(targets.heatmaps).keypoints, corners, rtol=0, atol=1e-4)

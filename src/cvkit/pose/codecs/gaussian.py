@@ -167,8 +167,9 @@ class UDPCodec:
 
     Notes
     -----
-    Three channels a joint, in the order disc, x offset, y offset. The disc is 1 within `radius` of the joint; there the
-    offsets are ``(joint - pixel) / radius``. Decoding finds the highest place of the blurred disc and averages what the
+    Three channels a joint, in the order disc, x offset, y offset. The disc is 1 within `radius` of the joint, at its
+    nearest pixel in any case, and must not cover the whole map, which would have no peak; there the offsets are
+    ``(joint - pixel) / radius``. Decoding finds the highest place of the blurred disc and averages what the
     pixels around it say, each by its heat, so that it inverts encoding to the border. The grids lie corner centre on
     corner centre, ``x_map = x (w - 1) / (W - 1)``, in both directions. Scores are the heights of the blurred disc.
 
@@ -213,7 +214,9 @@ class UDPCodec:
         height, width = self.heatmap_size
         dx = (x[..., None] - torch.arange(width, device=x.device))[..., None, :] / self.radius
         dy = (y[..., None] - torch.arange(height, device=x.device))[..., :, None] / self.radius
-        disc = (dx * dx + dy * dy <= 1) & weights[..., None, None]
+        # Maps finer than the picture may have a joint further than the radius from its nearest pixel.
+        nearest = dx.square().amin(-1, keepdim=True) + dy.square().amin(-2, keepdim=True)
+        disc = (dx * dx + dy * dy <= nearest.clamp_min(1.0)) & weights[..., None, None]
         maps = torch.stack((disc.to(points.dtype), torch.where(disc, dx, 0.0), torch.where(disc, dy, 0.0)), 2)
         return Targets(maps.flatten(1, 2), weights.to(points.dtype), places)
 

@@ -325,7 +325,8 @@ def read_deeplabcut(path: StrPath, *, images: StrPath | None = None, skeleton: S
 
 def _mirrored(names: Sequence[str]) -> list[tuple[str, str]]:
     """Return names that differ in left and right alone, as pairs."""
-    pairs, sided, taken = [], sided_names(names), set()
+    pairs, sided = [], sided_names(names)
+    taken: set[str] = set()
     for name in names:
         others = [name.replace(*words) for words in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))]
         for other in (*others, sided.get(name, name)):
