@@ -284,3 +284,13 @@ def test_errors():
         blend_by_masks([image], ones.astype(np.int64))
     assert blend_by_masks([np.zeros((0, 4))], np.zeros((1, 0, 4))).shape == (0, 4)
     assert blend_by_masks([torch.zeros(0, 3, 4, 5)], torch.zeros(1, 0, 4, 5)).shape == (0, 3, 4, 5)
+
+
+@pytest.mark.parametrize("weight", [0.9, np.nan])
+@pytest.mark.parametrize("pictures", ["colour", "alpha", "floats"])
+def test_masks_that_do_not_sum_to_one_are_refused_whatever_the_pictures(weight, pictures):
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 5, 6, 4), dtype=np.uint8)
+    images = {"colour": [a[..., :3], b[..., :3]], "alpha": [a, b], "floats": [a / 255, b / 255]}[pictures]
+    mask = np.full((5, 6), weight)
+    with pytest.raises(ValueError, match="`masks` must sum to one"):
+        blend_by_masks(images, [mask, mask])

@@ -18,11 +18,13 @@ from cvkit.imgops._kinds import (
     from_numpy,
     is_tensor,
     mask_scale,
+    quantize,
     unpack,
     unpack_mask,
     working,
 )
 from cvkit.imgops._luma import check_luma, luma_plane
+from cvkit.imgops._merge import TICK
 from cvkit.imgops.histograms import Histogram
 
 if TYPE_CHECKING:
@@ -362,12 +364,14 @@ def _blend_integers(opened: list[Unpacked], weights: list[Array], scale: float, 
     if first.alpha:
         opacities = [image[:, -1] for image in images]
         if not all(np.array_equal(opacities[0], other) for other in opacities[1:]):
-            shares = _covering(opened, [weight.astype(np.float64) / scale for weight in weights])
+            plain_shares = [weight.astype(np.float64) / scale for weight in weights]
+            off = np.abs(sum(plain_shares[1:], plain_shares[0]) - 1)
+            _check_sum(float(off.max(initial=0.0)), len(weights), scale)
+            shares = _covering(opened, plain_shares)
             total = images[0].astype(np.float64)
             for image, share in zip(images[1:], shares[1:], strict=True):
                 total += share * (image.astype(np.float64) - images[0])
-            total = np.clip(np.floor(total + 0.5), first.low, first.high)
-            return first.pack(total.astype(first.dtype))
+            return first.pack(quantize(total + TICK, first.low, first.high, first.dtype))
     plain = len(images) == 2 and scale == 255 and images[0].dtype == np.uint8 and (first.low, first.high) == (0, 255)
     if plain and bool((weights[0] == ~weights[1]).all()):
         # Two pictures of bytes and a mask of bytes that sums to 255 exactly have a kernel of their own.

@@ -75,6 +75,8 @@ def _mixer(
             chosen = [share[start:stop] for share in shares]
             error = _sum_error(chosen, scale)
             off = max(off, error)
+            if error == np.inf:
+                continue  # NaN among the weights, which the caller refuses
             # 8-bit values times whole weights up to 255, or steps of 2^-15, are exact in the 24 bits of float32.
             narrow = out.dtype.itemsize == 1 and all(_fits_float32(share) for share in chosen)
             kind: Any = np.float32 if narrow else np.float64
