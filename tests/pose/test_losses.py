@@ -317,3 +317,18 @@ def test_arguments_are_left_alone_and_errors_named():
         pose.coordinate_loss(outputs[:, 0, :, :2, 0], heatmaps[:, :, :2, 0], weights, kind="l3")
     with pytest.raises(ValueError, match="outputs"):
         pose.coordinate_loss(outputs, heatmaps, weights)
+
+
+@pytest.mark.parametrize("name", ["masked_mse", "ohkm_mse", "adaptive_wing", "kl_divergence", "js_divergence"])
+def test_weights_below_zero_and_nan_count_as_unlabelled(name):
+    loss = getattr(pose, name)
+    outputs, targets = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    wanted = loss(outputs, targets, torch.tensor([[1.0, 0, 0], [0, 2.0, 0]]))
+    found = loss(outputs, targets, torch.tensor([[1.0, -1.0, -7.0], [math.nan, 2.0, -1.0]]))
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["masked_mse", "ohkm_mse", "adaptive_wing", "kl_divergence", "js_divergence"])
+def test_no_joints_are_a_loss_of_zero(name):
+    nothing = torch.zeros(2, 0, 4, 5, requires_grad=True)
+    assert getattr(pose, name)(nothing, nothing.detach(), torch.zeros(2, 0)) == 0

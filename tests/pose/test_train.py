@@ -279,3 +279,44 @@ def test_two_processes_with_half_the_batch_equal_one_with_the_whole(tmp_path):
     assert [row["processes"] for row in rows] == [1, 2]
     for ours, theirs in zip(rows[0]["history"], rows[1]["history"], strict=True):
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
+
+
+def test_tensors_have_their_channels_first_and_arrays_last(data, tmp_path):
+    options = {"skeleton": data.skeleton, "codec": CODEC, "recipe": QUICK, "steps": 1, "batch_size": 4}
+    images = torch.from_numpy(data.images).permute(0, 3, 1, 2)
+    first = pose.fit((images, torch.from_numpy(data.keypoints)), out=tmp_path / "a", **options)
+    last = pose.fit((data.images, data.keypoints), out=tmp_path / "b", **options)
+    assert first.history[-1]["loss"] == last.history[-1]["loss"]
+
+
+def test_unseen_data_may_be_a_tuple_and_must_have_the_same_joints(data, tmp_path):
+    options = {"recipe": QUICK, "steps": 1, "batch_size": 4, "progress": False}
+    unseen = data[:3]
+    run = pose.fit(data, valid=(unseen.images, unseen.keypoints, unseen.visibility), out=tmp_path / "a", **options)
+    same = pose.fit(data, valid=unseen, out=tmp_path / "b", **options)
+    assert run.history[-1]["valid_epe"] == same.history[-1]["valid_epe"]
+    two = pose.LandmarkData(data.images, data.keypoints[:, :2], skeleton=pose.Skeleton("two", ["a", "b"]))
+    with pytest.raises(ValueError, match="`valid` must have the 11 joints of `train`; got 2"):
+        pose.fit(data, valid=two, out=tmp_path / "c", **options)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_coordinate_codec_gets_a_default_network_too(data, tmp_path):
+    run = pose.fit(data, codec=pose.SimCCCodec((32, 24)), out=tmp_path, steps=1, batch_size=4, progress=False)
+    assert run.model.predict(data.images[:2]).keypoints.shape == (2, 11, 2)
+    assert pose.Estimator.load(tmp_path).network.heatmap_size == (8, 6)
+
+
+def test_outputs_that_do_not_fit_are_named_at_the_first_step(data, tmp_path):
+    options = {"recipe": QUICK, "steps": 1, "batch_size": 4, "progress": False}
+    with pytest.raises(ValueError, match="`model` must give outputs with an axis of stacks"):
+        pose.fit(data, model=torch.nn.Conv2d(3, 11, 4, 4), codec=CODEC, out=tmp_path / "a", **options)
+    for codec, message in ((pose.SimCCCodec((32, 32)), "bins of x and y"), (pose.UDPCodec((32, 32), (8, 8)), "shape")):
+        network = pose.StackedHourglass(11, stacks=1, depth=1, features=8)
+        with pytest.raises(ValueError, match=f"`outputs` must .*{message}"):
+            pose.fit(data, model=network, codec=codec, out=tmp_path / message, **options)
+
+
+def test_data_without_a_single_label_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match="`train` must hold at least one labelled joint"):
+        pose.fit((data.images, data.keypoints * np.nan), skeleton=data.skeleton, out=tmp_path, steps=1)

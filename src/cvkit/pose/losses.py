@@ -2,7 +2,8 @@
 
 All functions take outputs ``(N, J, ...)`` or, with an axis of stacks, ``(N, S, J, ...)`` and targets without it; stacks
 are summed (intermediate supervision). They work in float32 at least, inside autocast too, and give exactly 0, with a
-graph, where nothing is labelled. Targets of joints of weight 0 may hold anything, NaN too.
+graph, where nothing is labelled. A weight that is not above 0 counts as 0. Targets of joints of weight 0 may hold
+anything, NaN too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvkit._checks import check_choice, check_integer, check_interval, shown
+from cvkit._checks import check_choice, check_instance, check_integer, check_interval, shown
 
 __all__ = [
     "Normalize",
@@ -195,7 +196,7 @@ def adaptive_wing(
         small = omega * torch.log1p((error / epsilon) ** power)
         loss = torch.where(error < theta, small, slope * error - constant)
         if focus > 0:  # Eq. (5)-(6), with a grey dilation of 3x3
-            near = F.max_pool2d(target, 3, stride=1, padding=1) >= 0.2
+            near = F.max_pool2d(target.flatten(0, 1)[:, None], 3, stride=1, padding=1).reshape(target.shape) >= 0.2
             loss = loss * (1 + focus * near[:, None])
         return labelled_mean(loss.mean((-2, -1)).sum(1), weights, normalize)
 
@@ -344,6 +345,9 @@ def variance_regularizer(
     """
     check_choice("normalize", normalize, ("labelled", "all"))
     check_interval("sigma", sigma, 0, low_open=True)
+    check_instance("logits", logits, Tensor)
+    if logits.ndim not in {4, 5}:
+        raise ValueError(f"`logits` must be a tensor (N, J, h, w) or (N, S, J, h, w); got {shown(logits)}")
     shape = logits.shape if logits.ndim == 4 else (logits.shape[0], *logits.shape[2:])
     stacks, _, weights = _prepare(logits, logits.new_zeros(()).expand(shape), weights)
     with _no_autocast(stacks):
@@ -459,7 +463,7 @@ def _prepare(
     if weights.shape != targets.shape[:2]:
         raise ValueError(f"`weights` must be (N, J), here {tuple(targets.shape[:2])}; got {tuple(weights.shape)}")
     dtype = torch.float64 if outputs.dtype == torch.float64 else torch.float32
-    weights = weights.to(dtype)
+    weights = torch.where(weights > 0, weights, 0).to(dtype)
     known = (weights > 0).reshape(weights.shape + (1,) * (targets.ndim - 2))
     return stacks.to(dtype), torch.where(known, targets.to(dtype), 0.0), weights
 

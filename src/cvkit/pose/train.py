@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from cvkit import training
 from cvkit._checks import check_instance, check_integer, check_interval
 from cvkit.pose.augment import Augmentation, Draws
-from cvkit.pose.codecs import Codec, GaussianCodec, SoftmaxCodec
+from cvkit.pose.codecs import Codec, GaussianCodec, SimCCCodec, SimCCHead, SoftmaxCodec
 from cvkit.pose.datasets.landmarks import LandmarkData
 from cvkit.pose.hourglass import StackedHourglass
 from cvkit.pose.metrics import EPE, PCK, reference_length
+from cvkit.pose.metrics.distances import to_numpy
 from cvkit.pose.predict import Estimator
 from cvkit.pose.preprocess import Preprocess, photo_size
 
@@ -114,7 +115,7 @@ def fit(
     codec: Codec | None = None,
     skeleton: Skeleton | None = None,
     preprocess: Preprocess | None = None,
-    valid: LandmarkData | None = None,
+    valid: LandmarkData | tuple[ArrayLike, ...] | None = None,
     recipe: Recipe | None = None,
     steps: int = 2000,
     seed: int = 0,
@@ -135,12 +136,12 @@ def fit(
     ----------
     train : LandmarkData, or tuple of arrays
         Pictures with labels; or ``(images (N, H, W, 3), keypoints (N, J, 2))`` or the same with visibility ``(N, J)``,
-        and `skeleton`.
+        and `skeleton`. Images as a tensor are ``(N, 3, H, W)``.
     out : str or path-like
         Folder of the run: checkpoints and ``log.csv``. A run that was cut off goes on from there.
     model : Module, optional
         Gives ``(N, S, ...)`` outputs for the codec; trained in place. By default a small `StackedHourglass` of one
-        stack.
+        stack (for a `SimCCCodec` in a `SimCCHead`).
     codec : Codec, optional
         By default a `SoftmaxCodec` with maps of a quarter of the input size, which learns fastest from few pictures.
     skeleton : Skeleton, optional
@@ -148,9 +149,9 @@ def fit(
     preprocess : Preprocess, optional
         By default the codec's input size without normalisation; where there is no codec either, 64 x 64 if the first
         picture is hardly larger than that, else 96 x 96.
-    valid : LandmarkData, optional
-        Unseen data, measured every `evaluate_every` steps and at the end: ``valid_pck`` (at 0.1 of the longer side of
-        the box around the labels) and ``valid_epe`` (input pixels).
+    valid : LandmarkData or tuple of arrays, optional
+        Unseen data of the same joints, measured every `evaluate_every` steps and at the end: ``valid_pck`` (at 0.1 of
+        the longer side of the box around the labels) and ``valid_epe`` (input pixels).
     recipe : Recipe, optional
         How it is trained; by default ``Recipe()``, with twice its learning rate for the default network.
     steps : int, default 2000
@@ -209,12 +210,13 @@ def fit(
     if recipe is None:
         recipe = Recipe() if model is not None else Recipe(learning_rate=0.01)
     check_instance("recipe", recipe, Recipe)
+    unseen = None if valid is None else _unseen(valid, data.skeleton)
     codec, preprocess = _codec_and_preprocess(data, codec, preprocess)
     if recipe.augmentation is not None and recipe.augmentation.flip:
         data.skeleton.check_flip()
     with training.processes(device) as world:
         if model is None:
-            model = _default_model(codec.channels(len(data.skeleton)), codec.input_size).to(world.device)
+            model = _default_model(codec, len(data.skeleton)).to(world.device)
         check_instance("model", model, nn.Module, "a torch module")
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
@@ -252,7 +254,7 @@ def fit(
             resume=resume,
             checkpoint_every=checkpoint_every,
             log_every=log_every,
-            evaluate=None if valid is None or not len(valid) else _evaluator(estimator, valid, world.device),
+            evaluate=None if unseen is None or not len(unseen) else _evaluator(estimator, unseen, world.device),
             evaluate_every=evaluate_every,
             monitor=_collapse_detector(recipe, codec),
             max_seconds=max_seconds,
@@ -264,21 +266,35 @@ def fit(
 
 
 def _landmarks(train: LandmarkData | tuple[ArrayLike, ...], skeleton: Skeleton | None) -> LandmarkData:
-    if isinstance(train, LandmarkData):
-        data = train if skeleton is None else train.with_skeleton(skeleton)
-    else:
-        check_instance("train", train, tuple, "LandmarkData or (images, keypoints[, visibility])")
-        if len(train) not in {2, 3}:
-            raise ValueError(
-                f"`train` must be (images, keypoints) or (images, keypoints, visibility); got {len(train)} parts"
-            )
-        if skeleton is None:
-            raise ValueError("`skeleton` must be given with a tuple of arrays")
-        arrays = [np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value) for value in train]
-        data = LandmarkData(arrays[0], *arrays[1:], skeleton=skeleton)
+    data = _data("train", train, skeleton)
     if not len(data):
         raise ValueError("`train` must hold at least one picture; got none")
+    if not (data.visibility > 0).any():
+        raise ValueError("`train` must hold at least one labelled joint; got none")
     return data
+
+
+def _unseen(valid: LandmarkData | tuple[ArrayLike, ...], skeleton: Skeleton) -> LandmarkData:
+    data = _data("valid", valid, None if isinstance(valid, LandmarkData) else skeleton)
+    if len(data.skeleton) != len(skeleton):
+        raise ValueError(f"`valid` must have the {len(skeleton)} joints of `train`; got {len(data.skeleton)}")
+    return data
+
+
+def _data(name: str, value: LandmarkData | tuple[ArrayLike, ...], skeleton: Skeleton | None) -> LandmarkData:
+    if isinstance(value, LandmarkData):
+        return value if skeleton is None else value.with_skeleton(skeleton)
+    check_instance(name, value, tuple, "LandmarkData or (images, keypoints[, visibility])")
+    if len(value) not in {2, 3}:
+        raise ValueError(
+            f"`{name}` must be (images, keypoints) or (images, keypoints, visibility); got {len(value)} parts"
+        )
+    if skeleton is None:
+        raise ValueError("`skeleton` must be given with a tuple of arrays")
+    first = value[0]
+    planes = isinstance(first, Tensor) and (first.ndim == 3 or (first.ndim == 4 and first.shape[1] <= 4))
+    images = list(cast("Tensor", first).cpu()) if planes else to_numpy(first)
+    return LandmarkData(images, *(to_numpy(part) for part in value[1:]), skeleton=skeleton)
 
 
 def _codec_and_preprocess(
@@ -293,11 +309,13 @@ def _codec_and_preprocess(
     return codec, preprocess
 
 
-def _default_model(channels: int, input_size: tuple[int, int]) -> StackedHourglass:
+def _default_model(codec: Codec, joints: int) -> nn.Module:
     """Return a one-stack hourglass that goes down to about 2 x 2 places."""
-    depth = max(1, min(4, int(math.log2(max(min(input_size) // 8, 2)))))
-    features = 32 if max(input_size) <= 64 else 48 if max(input_size) <= 128 else 128
-    return StackedHourglass(channels, stacks=1, depth=depth, features=features)
+    height, width = codec.input_size
+    depth = max(1, min(4, int(math.log2(max(min(height, width) // 8, 2)))))
+    features = 32 if max(height, width) <= 64 else 48 if max(height, width) <= 128 else 128
+    network = StackedHourglass(codec.channels(joints), stacks=1, depth=depth, features=features)
+    return SimCCHead(network, codec, (-(-height // 4), -(-width // 4))) if isinstance(codec, SimCCCodec) else network
 
 
 @dataclass(frozen=True)
@@ -323,6 +341,11 @@ class _Step:
         targets = self.codec.encode(keypoints, visibility)
         with state.autocast():
             outputs = network(self.preprocess.normalize(images).to(memory_format=torch.channels_last))
+        if outputs.ndim == targets.heatmaps.ndim:
+            raise ValueError(
+                "`model` must give outputs with an axis of stacks after the first, (N, S, ...), of length 1 if it has "
+                f"none; got {tuple(outputs.shape)}"
+            )
         part = _part(targets.weights, state.world)
         loss = self.codec.loss(outputs, targets) * part
         rate = self.recipe.rate(state.images)

@@ -250,6 +250,11 @@ class UDPCodec:
         """Return the squared errors of discs and of offsets inside them, of labelled joints, summed over stacks."""
         outputs = outputs.float() if outputs.dtype != torch.float64 else outputs
         stacks = outputs if outputs.ndim == 5 else outputs[:, None]
+        if stacks.ndim != 5 or stacks.shape[2:] != targets.heatmaps.shape[1:]:
+            raise ValueError(
+                f"`outputs` must have the targets' shape, {tuple(targets.heatmaps.shape)}, or that with an axis of "
+                f"stacks after the first; got {tuple(outputs.shape)}"
+            )
         wanted = _by_joint(targets.heatmaps, 1)
         given = _by_joint(stacks, 2)
         disc = wanted[:, :, 0]

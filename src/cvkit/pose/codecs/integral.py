@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from cvkit._checks import check_choice, check_interval, check_size
+from cvkit._checks import check_choice, check_instance, check_interval, check_size, shown
 from cvkit.pose.codecs.base import Keypoints, Targets, check_keypoints, check_maps, to_input, to_map
 from cvkit.pose.codecs.gaussian import gaussian_targets
 from cvkit.pose.codecs.softmax import logits_of, normalised
@@ -36,6 +36,11 @@ def expectation(logits: Tensor) -> Tensor:
     Tensor of shape (..., 2)
         Inside [0, w - 1] x [0, h - 1].
 
+    Raises
+    ------
+    ValueError
+        If the maps have no two axes, or are empty.
+
     Examples
     --------
     >>> import torch
@@ -43,6 +48,9 @@ def expectation(logits: Tensor) -> Tensor:
     >>> expectation(torch.zeros(3, 5))
     tensor([2., 1.])
     """
+    check_instance("logits", logits, Tensor)
+    if logits.ndim < 2 or 0 in logits.shape[-2:]:
+        raise ValueError(f"`logits` must be (..., h, w) with h and w at least 1; got {shown(logits)}")
     logits = logits if logits.dtype == torch.float64 else logits.float()
     p = logits.flatten(-2).softmax(-1).reshape(logits.shape)
     across = torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from cvkit._checks import check_choice, check_instance, check_integer, check_interval, check_size
+from cvkit._checks import check_choice, check_instance, check_integer, check_interval, check_size, shown
 from cvkit.pose.codecs.base import Keypoints, Targets, check_keypoints, check_maps, labelled
 from cvkit.pose.losses import kl_divergence
 
@@ -144,6 +144,11 @@ class SimCCCodec:
 
     def loss(self, outputs: Tensor, targets: Targets) -> Tensor:
         """Return the KL divergence of both axes, averaged over them and over labelled joints, summed over stacks."""
+        if outputs.shape[-1] != sum(self.bins):
+            raise ValueError(
+                f"`outputs` must be (..., {sum(self.bins)}), the bins of x and y that a `SimCCHead` gives; "
+                f"got {shown(outputs)}"
+            )
         given = torch.split(outputs, list(self.bins), -1)
         wanted = torch.split(targets.heatmaps, list(self.bins), -1)
         x, y = (kl_divergence(g, w, targets.weights) for g, w in zip(given, wanted, strict=True))
