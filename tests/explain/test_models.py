@@ -389,3 +389,21 @@ def test_noise_around_a_method_that_draws_noise_is_not_the_same_noise():
     assert len({seed for seeds in seen for seed in seeds}) == 8  # none twice, nor the outer one's
     again = [explain(model, x, method=SmoothGrad(SmoothGrad(samples=2), samples=2)).raw for _ in range(2)]
     assert torch.equal(*again)
+
+
+# ---------------------------------------------------------------- wrong uses
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": np.array([3, 4])}, "`size` must be 'input', 'layer' or a sequence of 2 integers"),
+        ({"select": 3}, "`select` must be a function; got 3"),
+        ({"forward": "model"}, "`forward` must be a function; got 'model'"),
+        ({"generator": 3}, "`generator` must be a torch.Generator; got 3"),
+        ({"generator": 3, "method": "smoothgrad"}, "`generator` must be a torch.Generator; got 3"),
+    ],
+)
+def test_wrong_types_of_options_are_named(options, message):
+    with pytest.raises(TypeError, match=message):
+        explain(seeded(Net()), images(rows=1), **options)

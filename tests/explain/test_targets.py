@@ -274,3 +274,40 @@ def test_users_may_write_target_classes():
     own = explain(model, x, layer="relu2", target=Second(), chunk=2)
     torch.testing.assert_close(own.raw, explain(model, x, layer="relu2", target=2).raw)
     assert own.target is None
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: Comparison(0, torch.tensor([1, 2])), ValueError, r"`others` must be integers of shape \(N, R\)"),
+        (lambda: Comparison(0, torch.zeros(2, 1)), ValueError, r"`others` must be integers of shape \(N, R\)"),
+        (lambda: Comparison(0, [[1], [2]]), TypeError, "`others` must be a tensor"),
+        (lambda: Comparison(0, torch.tensor([[1]]), float("nan")), ValueError, "`weight`"),
+        (lambda: Region(1, np.ones((2, 2))), TypeError, "`mask` must be a tensor"),
+        (lambda: EmbeddingSimilarity(np.ones(3)), TypeError, "`reference` must be a tensor"),
+        (lambda: DetectedBox([0, 0, 1, 1]), TypeError, "`box` must be a tensor"),
+        (lambda: DetectedBox(torch.zeros(4), overlap=50), ValueError, "`overlap` must lie in"),
+    ],
+)
+def test_wrong_parts_of_a_target_are_named_where_it_is_made(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (Comparison(0, torch.tensor([[1, 9], [1, 2]])), r"`others` must lie in \[0, 2\]; got 9"),
+        (Comparison(0, torch.tensor([[-1, 1], [1, 2]])), r"`others` must lie in \[0, 2\]; got -1"),
+        (Comparison(0, torch.tensor([[1, 2]])), "`others` must have a row for each of the 2 samples"),
+        (Contrast(0, 7), r"`against` must lie in \[0, 2\]; got 7"),
+    ],
+)
+def test_wrong_classes_of_a_target_are_named(target, message):
+    with pytest.raises(ValueError, match=message):
+        target(LOGITS)
+
+
+def test_others_may_be_of_any_integer_type():
+    small = Comparison(0, torch.tensor([[1], [2]], dtype=torch.uint8))
+    assert torch.equal(small(LOGITS), Comparison(0, torch.tensor([[1], [2]]))(LOGITS))

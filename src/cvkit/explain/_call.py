@@ -313,7 +313,12 @@ class Call:
             found: tuple[Tensor | None, ...] = (None,)
             if gradient.requires_grad:
                 found = torch.autograd.grad(
-                    gradient, output, output.detach(), retain_graph=True, create_graph=create_graph, allow_unused=True
+                    gradient,
+                    output,
+                    output if create_graph else output.detach(),
+                    retain_graph=True,
+                    create_graph=create_graph,
+                    allow_unused=True,
                 )
             products.append(torch.zeros_like(output) if found[0] is None else found[0])
         return tuple(products)

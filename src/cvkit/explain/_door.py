@@ -180,10 +180,8 @@ class _Request:
 
 def _size_of(size: object, spatial: tuple[int, ...]) -> tuple[int, ...] | Literal["layer"]:
     """Return the size of the maps."""
-    if size == "input":
-        return spatial
-    if size == "layer":
-        return "layer"
+    if isinstance(size, str) and size in ("input", "layer"):
+        return spatial if size == "input" else "layer"
     if isinstance(size, str) or not isinstance(size, Sequence):
         raise TypeError(f"`size` must be 'input', 'layer' or a sequence of {len(spatial)} integers; got {shown(size)}")
     if len(size) != len(spatial):
@@ -239,6 +237,11 @@ def _request(
         check_instance("tokens", tokens, Tokens)
     if occurrence is not None:
         occurrence = check_integer("occurrence", occurrence)
+    for name, function in (("select", select), ("forward", forward)):
+        if function is not None and not callable(function):
+            raise TypeError(f"`{name}` must be a function; got {shown(function)}")
+    if generator is not None:
+        check_instance("generator", generator, torch.Generator, "a torch.Generator")
     if differentiable and not traits.differentiable:
         raise ValueError(
             f"`differentiable` is not for {type(chosen).__name__}: its maps come from scores without a graph"
@@ -480,7 +483,7 @@ def explain(
         Run the model under autocast of this type; maps are computed in float32 all the same.
     differentiable : bool, default False
         Whether maps carry a graph to parameters and inputs, for use in a loss. It costs a whole graph and double
-        backward.
+        backward. The noise of methods that draw some, and the range it is measured by, are held fixed.
     generator : torch.Generator, optional
         For methods that draw random numbers; without it a fresh one with seed 0.
     progress : bool, default False

@@ -92,7 +92,7 @@ def _by_name(name: str, aliases: Mapping[str, nn.Module]) -> list[nn.Module]:
         if found:
             return found
         raise ValueError(f"`layer` {name!r} matches no layer of the model")
-    close = difflib.get_close_matches(plain, aliases, n=3, cutoff=0.4) or [other for other in aliases if other][-3:]
+    close = difflib.get_close_matches(plain, filter(None, aliases), n=3, cutoff=0.4) or [*filter(None, aliases)][-3:]
     raise ValueError(f"`layer` {name!r} is not a layer of the model; close: {', '.join(map(repr, close))}")
 
 

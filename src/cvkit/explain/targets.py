@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvkit._checks import check_finite, check_instance, check_integer, shown
+from cvkit._checks import check_finite, check_instance, check_integer, check_interval, shown
 from cvkit._types import Array
 from cvkit.explain._tree import children, first_tensor, floating, take_rows, tensors
 
@@ -214,7 +214,8 @@ class Contrast(Target):
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K)``."""
         logits = _per_class(output, "Contrast")
-        return _ClassScore(self.index)(logits) - self.weight * _ClassScore(self.against)(logits)
+        against = _index_of("against", self.against, logits.shape[0], logits.shape[1], logits.device)
+        return _ClassScore(self.index)(logits) - self.weight * _ClassScore(against)(logits)
 
     def rows(self, start: int, stop: int) -> Contrast:
         """Return the target of some of the samples."""
@@ -246,13 +247,25 @@ class Comparison(Target):
     others: Tensor
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_instance("others", self.others, Tensor, "a tensor of classes (N, R)")
+        if self.others.dim() != 2 or self.others.is_floating_point() or self.others.dtype == torch.bool:
+            raise ValueError(f"`others` must be integers of shape (N, R); got {shown(self.others)}")
+        check_finite("weight", self.weight)
+
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K)``."""
         logits = _per_class(output, "Comparison")
         score = _ClassScore(self.index)(logits)
-        if self.others.shape[1] == 0:
+        others = self.others.to(device=logits.device, dtype=torch.long)
+        if others.shape[0] != logits.shape[0]:
+            raise ValueError(f"`others` must have a row for each of the {logits.shape[0]} samples; got {shown(others)}")
+        if others.numel() == 0:
             return score
-        return score - self.weight * logits.gather(1, self.others.to(logits.device)).mean(1)
+        if int(others.min()) < 0 or int(others.max()) >= logits.shape[1]:
+            wrong = others[(others < 0) | (others >= logits.shape[1])][0].item()
+            raise ValueError(f"`others` must lie in [0, {logits.shape[1] - 1}]; got {wrong}")
+        return score - self.weight * logits.gather(1, others).mean(1)
 
     def rows(self, start: int, stop: int) -> Comparison:
         """Return the target of some of the samples."""
@@ -292,6 +305,10 @@ class Region(Target):
     index: Index
     mask: Tensor | None = None
     _taken: tuple[int, int] | None = field(default=None, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.mask is not None:
+            check_instance("mask", self.mask, Tensor, "a tensor (H, W) or (N, H, W)")
 
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K, *S)``."""
@@ -343,6 +360,9 @@ class EmbeddingSimilarity(Target):
     """
 
     reference: Tensor
+
+    def __post_init__(self) -> None:
+        check_instance("reference", self.reference, Tensor, "a tensor (D,) or (N, D)")
 
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of embeddings ``(N, D)``."""
@@ -404,6 +424,8 @@ class DetectedBox(Target):
     reads: ClassVar[Literal["logits", "output"]] = "output"
 
     def __post_init__(self) -> None:
+        check_instance("box", self.box, Tensor, "a tensor (4,) or (N, 4)")
+        check_interval("overlap", self.overlap, 0.0, 1.0)
         if self.box.shape[-1:] != (4,) or self.box.dim() > 2:
             raise ValueError(f"`box` must have shape (4,) or (N, 4); got {tuple(self.box.shape)}")
 

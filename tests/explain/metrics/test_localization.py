@@ -79,3 +79,11 @@ def test_wrong_arguments_are_named(measure):
 def test_a_negative_tolerance_is_refused():
     with pytest.raises(ValueError, match="`tolerance` must be at least 0"):
         pointing_game(torch.zeros(2, 3), torch.zeros(2, 3), tolerance=-1)
+
+
+@pytest.mark.parametrize("scale", [1e37, 1e-42])
+def test_energy_does_not_depend_on_the_scale(scale):
+    maps = torch.ones(1, 40, 50)
+    masks = torch.zeros(1, 40, 50)
+    masks[:, :10] = 1
+    assert energy_in_mask(maps * scale, masks).tolist() == [0.25]

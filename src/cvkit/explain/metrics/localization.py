@@ -113,6 +113,9 @@ def energy_in_mask(maps: Tensor, masks: Tensor) -> Tensor:
     """
     maps, masks = _checked(maps, masks)
     energy = torch.where(torch.isfinite(maps), maps, torch.zeros_like(maps)).relu().flatten(1)
+    if energy.shape[1]:  # shares do not depend on the scale, sums of very large or small values do
+        top = energy.amax(1, keepdim=True)
+        energy = energy / torch.where(top > 0, top, torch.ones_like(top))
     whole = energy.sum(1)
     share = (energy * masks.flatten(1)).sum(1) / torch.where(whole > 0, whole, torch.ones_like(whole))
     return torch.where(whole > 0, share, torch.zeros_like(share)).clamp(0.0, 1.0)
