@@ -272,6 +272,19 @@ def test_a_bar_shows_progress_on_a_terminal_unless_asked_to_be_quiet(capsys, mon
     assert run(capsys, "imgops", "invert", photos, "--out", tmp_path / "out", "--quiet")[1:] == ("", "")
 
 
+def test_a_picture_that_an_operation_refuses_is_named(capsys, tmp_path, photos):
+    code, _, err = run(capsys, "imgops", "colormap", photos, "--out", tmp_path / "out")
+    assert code == 2
+    assert str(photos / "photo0.png") in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_watermark_needs_a_mark(capsys, tmp_path, photos):
+    code, _, err = run(capsys, "imgops", "watermark", photos / "photo0.png", "--out", tmp_path / "out")
+    assert code == 2
+    assert "--text" in err
+
+
 def test_folders_are_edited_whole(capsys, tmp_path, photos):
     code, _, err = run(capsys, "imgops", "invert", photos, "--out", tmp_path / "deep" / "out")
     assert (code, err) == (0, "")  # no bar where standard error is no terminal

@@ -67,7 +67,12 @@ def _run(args: argparse.Namespace) -> int:
     with staged(args.out) as folder:
         # None: no bar where standard error is no terminal.
         for file, name in zip(tqdm(files, unit="picture", disable=True if args.quiet else None), names, strict=True):
-            save_image(edit(load_image(file)), folder / name)
+            picture = load_image(file)
+            try:
+                edited = edit(picture)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{file}: {error}") from error
+            save_image(edited, folder / name)
     return 0
 
 
@@ -204,6 +209,8 @@ def _watermark(args: argparse.Namespace) -> Edit:
     from cvkit import imgops
     from cvkit.io import load_image
 
+    if not args.text and args.mark is None:
+        raise ValueError("`--text` or `--mark` must say what the mark is")
     mark = args.text if args.mark is None else load_image(args.mark)
     return lambda image: imgops.watermark(image, mark, position=args.position, opacity=args.opacity)
 
