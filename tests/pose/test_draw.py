@@ -75,3 +75,25 @@ def test_errors_are_named():
         pose.draw_pose(image, np.zeros((11, 2)), "mpii")
     with pytest.raises(ValueError, match="opacity"):
         pose.draw_pose(image, np.zeros((11, 2)), pose.STICK_FIGURE, opacity=2)
+
+
+def test_nothing_to_draw_still_gives_a_new_picture():
+    picture = np.full((20, 30, 3), 7, np.uint8)
+    for skeleton in (pose.STICK_FIGURE, pose.Skeleton("dots", ["a", "b"])):
+        drawn = pose.draw_pose(picture, np.zeros((0, len(skeleton), 2)), skeleton)
+        assert np.array_equal(drawn, picture)
+        assert not np.shares_memory(drawn, picture)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radius": 0}, "`radius`"),
+        ({"width": -1}, "`width`"),
+        ({"scores": [1, 2]}, "`scores` must be"),
+        ({"scores": [[1] * 11] * 2}, "`scores` must be"),
+    ],
+)
+def test_wrong_options_of_drawing_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        pose.draw_pose(np.zeros((20, 30, 3), np.uint8), np.zeros((11, 2)), pose.STICK_FIGURE, **options)

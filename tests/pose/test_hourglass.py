@@ -320,6 +320,10 @@ def test_bad_options_are_named(options, message):
 
 
 def test_bad_input_is_named():
+    with pytest.raises(TypeError, match=r"`images` must be floating-point; got .*uint8"):
+        small()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="at least one pixel"):
+        small()(torch.zeros(1, 3, 0, 8))
     with pytest.raises(ValueError, match=r"\(N, 3, H, W\)"):
         small()(torch.zeros(3, 16, 16))
     with pytest.raises(TypeError, match="images"):

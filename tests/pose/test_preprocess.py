@@ -71,3 +71,8 @@ def test_config_builds_it_again_and_errors_are_named():
             p.frame(np.zeros((9, 9, 3), np.uint8), box=box)
     with pytest.raises(ValueError, match="box"):
         p.frame(np.zeros((9, 9, 3), np.uint8), box=(0, 0, float("nan"), 3))
+
+
+def test_a_box_of_three_numbers_is_named():
+    with pytest.raises(ValueError, match="`box` must be \\(left, top, right, bottom\\); got"):
+        Preprocess((8, 8)).frame(np.zeros((9, 9, 3), np.uint8), box=(1, 2, 3))

@@ -96,7 +96,7 @@ def draw_pose(
     Raises
     ------
     ValueError
-        If shapes don't fit.
+        If shapes don't fit, or `radius` or `width` is not positive.
 
     Examples
     --------
@@ -114,22 +114,20 @@ def draw_pose(
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 2):
         raise ValueError(f"`keypoints` must be ({len(skeleton)}, 2) or (N, {len(skeleton)}, 2); got {shown(keypoints)}")
     if scores is not None:
-        sure = to_numpy(scores).astype(np.float64).reshape(-1, len(skeleton))
-        if len(sure) != len(points):
+        sure = to_numpy(scores).astype(np.float64)
+        sure = sure[None] if sure.ndim == 1 else sure
+        if sure.shape != points.shape[:2]:
             raise ValueError(f"`scores` must be ({len(points)}, {len(skeleton)}); got {shown(scores)}")
         points = np.where((sure > threshold)[..., None], points, np.nan)
     height, across = photo_size(image)
     if radius is None:
         radius = max(1.0, min(height, across) / (90 if len(skeleton) <= 25 else 160))
-    line = radius * 2 / 3 if width is None else width
+    check_interval("radius", radius, 0, low_open=True)
+    line = radius * 2 / 3 if width is None else check_interval("width", width, 0, low_open=True)
     colors = joint_colors(skeleton)
     if skeleton.lines and len(points):
         ends = np.asarray(skeleton.lines)
         segments = points[:, ends].reshape(-1, 2, 2)
         tints = np.tile((colors[ends[:, 0]] + colors[ends[:, 1]]) / 2, (len(points), 1))
         image = imgops.draw_lines(image, segments, tints, line, opacity=opacity)
-    if len(points):
-        image = imgops.draw_points(
-            image, points.reshape(-1, 2), np.tile(colors, (len(points), 1)), radius, opacity=opacity
-        )
-    return image
+    return imgops.draw_points(image, points.reshape(-1, 2), np.tile(colors, (len(points), 1)), radius, opacity=opacity)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cvkit._checks import check_choice, check_instance, check_integer
+from cvkit._checks import check_choice, check_instance, check_integer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,7 +232,11 @@ class StackedHourglass(nn.Module):
         check_instance("images", images, Tensor)
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise ValueError(f"`images` must be (N, {self.channels}, H, W); got shape {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise TypeError(f"`images` must be floating-point; got {shown(images)}")
         height, width = images.shape[-2:]
+        if not height or not width:
+            raise ValueError(f"`images` must have at least one pixel; got shape {tuple(images.shape)}")
         if self.uneven == "refuse" and (height % self.multiple or width % self.multiple):
             raise ValueError(
                 f"`images` must have a height and width that are multiples of {self.multiple}; got {height} x {width}"

@@ -96,10 +96,12 @@ class Preprocess:
         Raises
         ------
         ValueError
-            If the box is empty or not finite.
+            If the box is not four finite numbers, or empty.
         """
         if box is None:
             return geometry.prepare(photo, self.input_size, fit=self.fit)
+        if len(box) != 4:
+            raise ValueError(f"`box` must be (left, top, right, bottom); got {shown(box)}")
         left, top, right, bottom = (check_finite("box", value) for value in box)
         if right <= left or bottom <= top:
             raise ValueError(

@@ -298,3 +298,34 @@ def test_not_slower_than_the_reference_program_on_5000_detections():
             times.append(time.process_time() - start)
         best[name] = min(times)
     assert best["ours"] <= best["peer"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda truth, found: truth["images"][0].pop("id"), ValueError, "`id` in each of its images"),
+        (lambda truth, found: truth["categories"][0].pop("id"), ValueError, "`id` in each of its categories"),
+        (lambda truth, found: truth["annotations"][0].pop("image_id"), ValueError, "`image_id` in each"),
+        (lambda truth, found: truth["annotations"][0].pop("bbox"), ValueError, "field 'bbox'"),
+        (lambda truth, found: truth["annotations"][0].pop("keypoints"), ValueError, "field 'keypoints'"),
+        (lambda truth, found: truth["annotations"][0].update(bbox=[1, 2, 3]), ValueError, "`bbox`"),
+        (lambda truth, found: found[0].pop("score"), ValueError, "field 'score'"),
+        (lambda truth, found: found.append("person"), TypeError, "`detections` must be entries"),
+    ],
+)
+def test_every_missing_field_is_named(change, error, message):
+    flat = [1.0, 2.0, 2.0] * 17
+    truth = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 1}],
+        "annotations": [{"image_id": 1, "category_id": 1, "keypoints": flat, "area": 9.0, "bbox": [0, 0, 3, 3]}],
+    }
+    found = [{"image_id": 1, "category_id": 1, "keypoints": flat, "score": 1.0}]
+    change(truth, found)
+    with pytest.raises(error, match=message):
+        coco_evaluate(truth, found)
+
+
+def test_a_list_as_ground_truth_is_named():
+    with pytest.raises(TypeError, match="`ground_truth` must be a mapping"):
+        coco_evaluate([], [])

@@ -73,3 +73,9 @@ def test_missing_predictions_are_infinitely_far_and_missing_labels_do_not_count(
     apart, known = distances([[[np.nan, 0], [1, 1]]], [[[0, 0], [np.nan, 1.0]]], None)
     assert apart[0, 0] == np.inf
     assert known.tolist() == [[True, False]]
+
+
+def test_boxes_turned_around_are_refused_and_no_joints_have_no_length():
+    with pytest.raises(ValueError, match="left <= right"):
+        reference_length("box", np.zeros((1, 5, 2)), boxes=[[10, 10, 0, 20]])
+    assert np.isnan(reference_length("box", np.zeros((2, 0, 2)))).all()

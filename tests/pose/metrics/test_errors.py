@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvkit.pose import EPE, NME, PCK, PCKCurve
+from cvkit.pose import EPE, NME, PCK, CocoAP, PCKCurve, PCKh
 from reference import pose_metrics
 
 
@@ -115,7 +115,21 @@ def test_epe():
 def test_errors_are_named():
     with pytest.raises(ValueError, match="threshold"):
         NME(threshold=0)
-    with pytest.raises(ValueError, match="kind"):
+    with pytest.raises(ValueError, match="`normalizer` must be one of"):
         NME("nose").update(np.zeros((1, 68, 2)), np.zeros((1, 68, 2)))
     with pytest.raises(ValueError, match="same"):
         NME().merge(NME("box"))
+
+
+@pytest.mark.parametrize("metric", [PCK(), PCKh(), PCKCurve(), NME(), EPE(), CocoAP()], ids=lambda m: type(m).__name__)
+def test_only_accumulators_of_one_kind_merge(metric):
+    other = EPE() if not isinstance(metric, EPE) else NME()
+    with pytest.raises(TypeError, match=f"`other` must be {type(metric).__name__}"):
+        metric.merge(other)
+
+
+@pytest.mark.parametrize("normalizer", [[1.0, 2.0], [[1.0], [1.0], [1.0]], "head", None])
+def test_reference_lengths_of_a_wrong_shape_are_named(normalizer):
+    labels = np.zeros((3, 4, 2))
+    with pytest.raises(ValueError, match="`normalizer` must be"):
+        PCK().update(labels, labels, normalizer=normalizer)

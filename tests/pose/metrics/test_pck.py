@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvkit.pose import PCK, PCKCurve, PCKh
+from cvkit.pose import COCO17, MPII, PCK, PCKCurve, PCKh
 from reference import pose_metrics
 
 
@@ -177,3 +177,21 @@ def test_x_and_y_count_alike_on_unequal_sides():
     across.update(labels + np.array([9.0, 0.0]), labels, normalizer=90.0)
     down.update(labels + np.array([0.0, 9.0]), labels, normalizer=90.0)
     assert across.compute().mean == down.compute().mean == 1
+
+
+def test_parts_of_the_body_are_the_mean_of_left_and_right():
+    metric = PCKh()
+    labels = np.zeros((1, 16, 2))
+    predicted = np.zeros((1, 16, 2))
+    predicted[0, [0, 10, 15]] = 1000.0  # right ankle, both wrists
+    seen = np.ones((1, 16))
+    seen[0, [1, 4, 5]] = 0  # both knees, left ankle
+    metric.update(predicted, labels, seen, heads=[[0, 0, 12, 16]])
+    parts = metric.compute().by_group(MPII)
+    assert parts["ankle"] == 0
+    assert np.isnan(parts["knee"])
+    assert parts["wrist"] == 0
+    assert parts["elbow"] == 1
+    assert list(parts)[:7] == ["head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
+    with pytest.raises(ValueError, match="`skeleton` must have 16 joints; got 17"):
+        metric.compute().by_group(COCO17)

@@ -153,14 +153,16 @@ def coco_evaluate(
     >>> round(coco_evaluate(truth, found)["AP"], 12)
     1.0
     """
-    truth = ground_truth if isinstance(ground_truth, Mapping) else _read(ground_truth)
-    found = _read(detections) if isinstance(detections, str | Path) or hasattr(detections, "__fspath__") else detections
+    truth, found = _read_if_path(ground_truth), _read_if_path(detections)
     metric = CocoAP(sigmas=sigmas)
     metric.update(truth, found)
     return metric.compute()
 
 
-def _read(path: StrPath) -> Any:
+def _read_if_path(given: Any) -> Any:
+    if not isinstance(given, str) and not hasattr(given, "__fspath__"):
+        return given
+    path = given
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -232,11 +234,17 @@ class CocoAP:
         check_instance("ground_truth", ground_truth, Mapping, "a mapping, as COCO json gives")  # type: ignore[type-abstract]
         if not {"images", "annotations"} <= set(ground_truth):
             raise ValueError("`ground_truth` must have `images` and `annotations`")
+        for part in ("images", "categories"):
+            if any(not isinstance(entry, Mapping) or "id" not in entry for entry in ground_truth.get(part, ())):
+                raise ValueError(f"`ground_truth` must have an `id` in each of its {part}")
         images = dict.fromkeys(image["id"] for image in ground_truth["images"])
         repeated = images.keys() & self._images.keys()
         if repeated:
             raise ValueError(f"`ground_truth` must not name an image twice; image {next(iter(repeated))!r} came before")
-        truths = [self._truth(entry) for entry in ground_truth["annotations"] if entry["image_id"] in images]
+        annotations = ground_truth["annotations"]
+        if any("image_id" not in entry for entry in annotations):
+            raise ValueError("`ground_truth` must have an `image_id` in each of its annotations")
+        truths = [self._truth(entry) for entry in annotations if entry["image_id"] in images]
         categories = [category["id"] for category in ground_truth.get("categories", ())]
         founds = [self._found(entry, images) for entry in detections]
         self._images.update(images)
@@ -245,7 +253,8 @@ class CocoAP:
         self._founds += founds
 
     def _points(self, what: str, entry: Mapping[str, Any]) -> NDArray[np.float64]:
-        for name in ("image_id", "category_id", "keypoints"):
+        check_instance(what, entry, Mapping, "entries that are mappings")  # type: ignore[type-abstract]
+        for name in ("image_id", "category_id", "keypoints", "bbox" if what == "ground_truth" else "score"):
             if name not in entry:
                 raise ValueError(f"`{what}` must have the field {name!r}; got one with {sorted(entry)}")
         points = np.asarray(entry["keypoints"], np.float64)
@@ -258,6 +267,8 @@ class CocoAP:
         crowd = bool(entry.get("iscrowd", 0))
         labelled = entry.get("num_keypoints", int((points[:, 2] > 0).sum()))
         box = np.asarray(entry["bbox"], np.float64)
+        if box.shape != (4,):
+            raise ValueError(f"`ground_truth` must have a `bbox` (x, y, width, height); got {shown(entry['bbox'])}")
         area = float(entry.get("area", box[2] * box[3]))
         return _Truth(entry["image_id"], entry["category_id"], points, area, box, crowd, crowd or labelled == 0)
 
@@ -265,8 +276,6 @@ class CocoAP:
         points = self._points("detections", entry)
         if entry["image_id"] not in images:
             raise ValueError(f"`detections` must be on images of `ground_truth`; got image {entry['image_id']!r}")
-        if "score" not in entry:
-            raise ValueError("`detections` must have a `score`")
         spread = points[:, :2].max(0) - points[:, :2].min(0)
         return _Found(
             entry["image_id"], entry["category_id"], points, float(spread[0] * spread[1]), float(entry["score"])
@@ -285,6 +294,7 @@ class CocoAP:
         CocoAP
             A new one.
         """
+        check_instance("other", other, CocoAP)
         if self._sigmas != other._sigmas:
             raise ValueError("`other` must have the same sigmas")
         repeated = self._images.keys() & other._images.keys()

@@ -17,6 +17,7 @@ __all__ = ["ReferenceLength", "reference_length"]
 
 ReferenceLength = Literal["interocular", "interpupil", "box", "box_max", "torso", "head"]
 """What a distance is divided by, see `reference_length`."""
+LENGTHS: tuple[ReferenceLength, ...] = ("interocular", "interpupil", "box", "box_max", "torso", "head")
 
 _OUTER_CORNERS = {68: (36, 45), 98: (60, 72), 29: (8, 9), 19: (6, 11)}
 _PUPILS: dict[int, tuple[Any, Any]] = {
@@ -62,7 +63,7 @@ def distances(
     predicted: ArrayLike,
     keypoints: ArrayLike,
     visibility: ArrayLike | None,
-    normalizer: ArrayLike | float | None = None,
+    normalizer: ArrayLike | float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return distances ``(N, J)`` over a length a sample, and which count; NaN predictions are infinitely far."""
     given, wanted = places("predicted", predicted), places("keypoints", keypoints)
@@ -72,9 +73,10 @@ def distances(
     difference = np.where(known[..., None], given - np.where(known[..., None], wanted, 0.0), 0.0)
     apart = np.hypot(difference[..., 0], difference[..., 1])
     apart = np.where(np.isnan(apart), np.inf, apart)
-    if normalizer is None:
-        return apart, known
-    length = np.broadcast_to(to_numpy(normalizer).astype(np.float64), (len(wanted),))  # type: ignore[arg-type]
+    given_length = to_numpy(normalizer)  # type: ignore[arg-type]
+    if given_length.dtype.kind not in "buif" or given_length.shape not in {(), (1,), (len(wanted),)}:
+        raise ValueError(f"`normalizer` must be a number or (N,), here ({len(wanted)},); got {shown(normalizer)}")
+    length = np.broadcast_to(given_length.astype(np.float64), (len(wanted),))
     usable = np.isfinite(length) & (length > 0)
     if bool((~usable & known.any(1)).any()):
         raise ValueError("`normalizer` must be positive and finite for every sample with a labelled joint")
@@ -112,7 +114,7 @@ def reference_length(
     Raises
     ------
     ValueError
-        If `kind` is unknown, doesn't suit the number of joints, or needs `boxes`.
+        If `kind` is unknown, doesn't suit the number of joints, or needs `boxes`; if boxes are turned around.
 
     References
     ----------
@@ -129,7 +131,7 @@ def reference_length(
     >>> reference_length("interocular", face)
     array([50.])
     """
-    check_choice("kind", kind, ("interocular", "interpupil", "box", "box_max", "torso", "head"))
+    check_choice("kind", kind, LENGTHS)
     points = places("keypoints", keypoints)
     known = visible(visibility, points)
     points = np.where(known[..., None], points, np.nan)
@@ -145,14 +147,18 @@ def reference_length(
     if boxes is None:
         if kind == "head":
             raise ValueError("`boxes` must be given for the kind 'head': the boxes of the heads")
-        low = np.where(known[..., None], points, np.inf).min(1)
-        high = np.where(known[..., None], points, -np.inf).max(1)
+        low = np.where(known[..., None], points, np.inf).min(1, initial=np.inf)
+        high = np.where(known[..., None], points, -np.inf).max(1, initial=-np.inf)
         sides = np.where(np.isfinite(low) & np.isfinite(high), high - low, np.nan)
     else:
         given = to_numpy(boxes).astype(np.float64)
         if given.shape != (len(points), 4):
             raise ValueError(f"`boxes` must be (N, 4), here ({len(points)}, 4); got {shown(boxes)}")
         sides = given[:, 2:] - given[:, :2]
+        if (sides < 0).any():
+            raise ValueError(
+                f"`boxes` must be (left, top, right, bottom) with left <= right, top <= bottom; got {shown(boxes)}"
+            )
     if kind == "box":
         return np.asarray(np.sqrt(sides[:, 0] * sides[:, 1]))
     if kind == "box_max":

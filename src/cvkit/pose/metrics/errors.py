@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cvkit._checks import check_interval
-from cvkit.pose.metrics.distances import ReferenceLength, distances, reference_length
+from cvkit._checks import check_choice, check_instance, check_interval
+from cvkit.pose.metrics.distances import LENGTHS, ReferenceLength, distances, reference_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class NME:
     Raises
     ------
     ValueError
-        If `threshold` is not positive.
+        If `normalizer` is unknown or `threshold` not positive.
 
     Notes
     -----
@@ -80,7 +80,7 @@ class NME:
     """
 
     def __init__(self, normalizer: ReferenceLength = "interocular", *, threshold: float = 0.1) -> None:
-        self.normalizer: ReferenceLength = normalizer
+        self.normalizer: ReferenceLength = check_choice("normalizer", normalizer, LENGTHS)
         self.threshold = check_interval("threshold", threshold, 0, low_open=True)
         self._errors: list[float] = []
 
@@ -132,6 +132,7 @@ class NME:
         NME
             A new one.
         """
+        check_instance("other", other, NME)
         if (self.normalizer, self.threshold) != (other.normalizer, other.threshold):
             raise ValueError("`other` must have the same normaliser and threshold")
         merged = NME(self.normalizer, threshold=self.threshold)
@@ -219,6 +220,7 @@ class EPE:
         EPE
             A new one.
         """
+        check_instance("other", other, EPE)
         merged = EPE()
         merged._sums, merged._count = self._sums + other._sums, self._count + other._count
         return merged

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from cvkit._checks import check_choice, check_interval, shown
+from cvkit._checks import check_choice, check_instance, check_interval, shown
 from cvkit.pose.metrics.distances import distances, reference_length
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cvkit._types import ArrayLike
+    from cvkit.pose.skeleton import Skeleton
 
 Mean = Literal["count", "joint"]
 Definition = Literal["official", "per-joint", "all-joints"]
@@ -38,6 +39,41 @@ class PCKResult(NamedTuple):
     mean: float
     per_joint: NDArray[np.float64]
     counts: NDArray[np.int64]
+
+    def by_group(self, skeleton: Skeleton) -> dict[str, float]:
+        """Return the share of each part of a body: head, shoulder, elbow, ... as published tables have them.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            Its `groups` are the parts.
+
+        Returns
+        -------
+        dict of str to float
+            Plain mean of the shares of the part's joints, left and right alike; NaN if none was ever labelled.
+
+        Raises
+        ------
+        ValueError
+            If the skeleton has another number of joints.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from cvkit.pose import MPII, PCKResult
+        >>> shares = np.arange(16) / 16
+        >>> round(PCKResult(0.5, shares, np.ones(16, np.int64)).by_group(MPII)["ankle"], 5)  # joints 0 and 5
+        0.15625
+        """
+        if len(skeleton) != len(self.per_joint):
+            raise ValueError(f"`skeleton` must have {len(self.per_joint)} joints; got {len(skeleton)}")
+        result = {}
+        for name, part in skeleton.groups.items():
+            shares = self.per_joint[[skeleton.index(joint) for joint in part]]
+            known = shares[~np.isnan(shares)]
+            result[name] = float(known.mean()) if known.size else float("nan")
+        return result
 
 
 class PCK:
@@ -119,6 +155,7 @@ class PCK:
         PCK
             A new one.
         """
+        check_instance("other", other, PCK)
         if (self.threshold, self.mean, self.strict) != (other.threshold, other.mean, other.strict):
             raise ValueError("`other` must have the same threshold, mean and strictness")
         merged = PCK(self.threshold, mean=self.mean, strict=self.strict)
@@ -214,6 +251,7 @@ class PCKh:
         PCKh
             A new one.
         """
+        check_instance("other", other, PCKh)
         if (self.threshold, self.definition) != (other.threshold, other.definition):
             raise ValueError("`other` must have the same threshold and definition")
         merged = PCKh(self.threshold, definition=self.definition)
@@ -316,6 +354,7 @@ class PCKCurve:
         PCKCurve
             A new one.
         """
+        check_instance("other", other, PCKCurve)
         if (self.thresholds, self.strict) != (other.thresholds, other.strict):
             raise ValueError("`other` must have the same thresholds and strictness")
         merged = PCKCurve(self.thresholds, strict=self.strict)
