@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cvkit.explain import (
     DetectedBox,
+    FinerCAM,
     IntegratedGradients,
     Method,
     Region,
@@ -407,3 +408,58 @@ def test_noise_around_a_method_that_draws_noise_is_not_the_same_noise():
 def test_wrong_types_of_options_are_named(options, message):
     with pytest.raises(TypeError, match=message):
         explain(seeded(Net()), images(rows=1), **options)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+@pytest.mark.parametrize("wrap", [lambda base: base, lambda base: SmoothGrad(base, samples=2), FinerCAM])
+def test_a_baseline_a_sample_goes_with_its_part_of_the_batch(wrap, chunk):
+    model, x = seeded(Net()).double(), images(rows=3).double()
+    shared = images(rows=1, seed=5)[0]  # of shape (3, H, W), with as many channels as samples
+    for baseline in (images(rows=3, seed=4), shared):
+        method = wrap(IntegratedGradients(steps=4, baseline=baseline))
+        found, whole = (explain(model, x, method=method, target=[0, 1, 2], chunk=part) for part in (chunk, None))
+        torch.testing.assert_close(found.attributions, whole.attributions)
+
+
+@pytest.mark.parametrize(
+    ("fuse", "combined"),
+    [
+        ("mean", lambda a, b: (a + b) / 2),
+        ("max", torch.maximum),
+        ("product", lambda a, b: a * b),
+        ("tanh-max", lambda a, b: torch.maximum((2 * a).tanh(), b)),
+    ],
+)
+def test_fused_maps_without_normalisation_keep_their_scale(fuse, combined):
+    model, x = seeded(Net()), images(rows=3)
+    a, b = (explain(model, x, layer=name, target=1, normalize="none").maps for name in ("conv1", "norm"))
+    fused = explain(model, x, layer=["conv1", "norm"], target=1, normalize="none", fuse=fuse)
+    torch.testing.assert_close(fused.maps, combined(a, b))
+
+
+@pytest.mark.parametrize("method", ["guidedbackprop", "deconvnet"])
+@pytest.mark.parametrize(
+    "rectify",
+    [
+        lambda h: F.threshold(h, 0.0, 0.0), lambda h: F.threshold(h, threshold=0, value=0, inplace=True),
+        nn.Threshold(0.0, 0.0), lambda h: torch.threshold(h * 1, 0, 0), lambda h: F.threshold_(h * 1, 0, 0),
+        lambda h: torch.clamp_min_(h * 1, 0),
+    ],
+)  # fmt: skip
+def test_more_spellings_of_relu_follow_the_rules(rectify, method):
+    class Model(Backbone):
+        def maps(self, x):
+            return rectify(self.second(self.relu(self.conv(x))))
+
+    plain, model, x = seeded(Backbone()), seeded(Model()), images(rows=2)
+    torch.testing.assert_close(explain(model, x, method=method).raw, explain(plain, x, method=method).raw)
+
+
+def test_a_threshold_elsewhere_is_no_relu():
+    class Model(Backbone):
+        def maps(self, x):
+            return F.threshold(self.second(x[:, :1].repeat(1, 6, 1, 1)), 0.1, 0.0)
+
+    model, x = seeded(Model()), images(rows=2)
+    guided, plain = (explain(model, x, method=name).raw for name in ("guidedbackprop", "saliency"))
+    torch.testing.assert_close(guided, plain)

@@ -358,7 +358,7 @@ def _explanation(request: _Request, found: Sequence[_Found]) -> Explanation:
     lost = ~torch.isfinite(scores.detach())  # a score that is no number explains nothing
     told = [torch.where(per_sample(lost, one), torch.nan, one) for one in raw]
     shown_maps = [normalize_maps(one, size, request.normalize) for one in told]
-    maps = fuse_maps([one for one, _ in shown_maps], request.fuse)
+    maps = fuse_maps([one for one, _ in shown_maps], request.fuse, rescale=request.normalize != "none")
     nothing = torch.stack([degenerate for _, degenerate in shown_maps]).all(0)
     return Explanation(
         maps=maps.float(),
@@ -391,9 +391,10 @@ def _run(request: _Request, targets: Sequence[TargetLike]) -> list[Explanation]:
         shared = all(not callable(target) or isinstance(target, Target) for target in targets)
         slices = _slices(request, targets[0]) if shared else [(0, rows)]
         for start, stop in slices:
-            part, part_image = inputs, image
+            part, part_image, method = inputs, image, request.method
             if (start, stop) != (0, rows):
                 part_image = image[start:stop]
+                method = method.rows(start, stop, image)
                 part = take_rows(replace_tensor(inputs, image, part_image), start, stop, rows)
             call: Call | None = None
             for i, target in enumerate(targets):
@@ -403,7 +404,7 @@ def _run(request: _Request, targets: Sequence[TargetLike]) -> list[Explanation]:
                     call = Call(setup, part, part_image, aim, seeds, retain=len(targets) > 1)
                 else:
                     call = call.aimed(aim)
-                found[i].append(_attribute(request.method, call))
+                found[i].append(_attribute(method, call))
         with grad_mode(setup.differentiable):
             return [_explanation(request, one) for one in found]
 
@@ -458,7 +459,7 @@ def explain(
         XGrad-CAM, EigenCAM, FEM, and Score-CAM and its relatives, which add channels up, may find nothing.
     normalize : {'max', 'minmax', 'abs', 'percentile', 'none'}, optional
         How raw maps are brought to [0, 1]; without it the method's own way. ``"none"`` only resizes, and keeps the
-        sign.
+        sign and the scale, also where several layers become one.
     size : {'input', 'layer'} or sequence of int, default 'input'
         Size of the maps.
     fuse : {'mean', 'max', 'product', 'tanh-max'}, optional

@@ -97,8 +97,8 @@ def _divided(maps: Tensor, by: Tensor, nothing: Tensor) -> Tensor:
     return maps / per_sample(torch.where(nothing | (by <= 0), torch.inf, by), maps)
 
 
-def fuse_maps(maps: Sequence[Tensor], kind: Fusion) -> Tensor:
-    """Fuse the layers' normalised maps, and bring the largest value of each sample back to 1.
+def fuse_maps(maps: Sequence[Tensor], kind: Fusion, *, rescale: bool = True) -> Tensor:
+    """Fuse the layers' normalised maps, and bring the largest value of each sample back to 1, unless told not to.
 
     ``"tanh-max"`` is LayerCAM's: ``tanh(2 M)`` for every layer but the last, which lifts the weak maps of shallow
     layers, then the maximum.
@@ -114,4 +114,4 @@ def fuse_maps(maps: Sequence[Tensor], kind: Fusion) -> Tensor:
         fused = stack.prod(0)
     else:
         fused = stack.amax(0)
-    return _share(fused, _extreme(fused, "amax"))
+    return _share(fused, _extreme(fused, "amax")) if rescale else fused

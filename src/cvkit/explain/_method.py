@@ -77,6 +77,10 @@ class Method(ABC):
         """What the method needs."""
         return Traits()
 
+    def rows(self, start: int, stop: int, image: Tensor) -> Method:  # noqa: ARG002
+        """Return the method for some of the samples of a batch; the same one unless it holds data per sample."""
+        return self
+
     @abstractmethod
     def attribute(self, call: Call) -> Attribution:
         """Return the raw maps of a call."""

@@ -447,6 +447,10 @@ class FinerCAM(Method):
         """What the method needs."""
         return self.base.traits
 
+    def rows(self, start: int, stop: int, image: Tensor) -> FinerCAM:
+        """Return the method for some of the samples of a batch."""
+        return replace(self, base=self.base.rows(start, stop, image))
+
     def attribute(self, call: Call) -> Attribution:
         """Return what the base method finds for the difference."""
         if not call.resolved.of_class:
@@ -496,6 +500,10 @@ class RefineCAM(Method):
     def traits(self) -> Traits:
         """What the method needs."""
         return replace(self.base.traits, fuse="product", layer_count=3)
+
+    def rows(self, start: int, stop: int, image: Tensor) -> RefineCAM:
+        """Return the method for some of the samples of a batch."""
+        return replace(self, base=self.base.rows(start, stop, image))
 
     def attribute(self, call: Call) -> Attribution:
         """Return the base method's raw map of each layer; the door normalises and multiplies them."""

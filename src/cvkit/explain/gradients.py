@@ -1,8 +1,8 @@
 """Input attribution: gradients at the input, integrated gradients, changed ReLU rules, FullGrad, noise around methods.
 
 The rules that change how ReLU is differentiated (guided backpropagation, deconvnet) and the taps of FullGrad work on
-*functions*, not on modules: ``F.relu``, ``torch.relu``, ``Tensor.relu_`` and ``clamp(min=0)`` in somebody's forward are
-seen as well as ``nn.ReLU`` and ``nn.ReLU6``.
+*functions*, not on modules: ``F.relu``, ``torch.relu``, ``Tensor.relu_``, ``clamp(min=0)`` and ``threshold(0, 0)`` in
+somebody's forward are seen as well as ``nn.ReLU`` and ``nn.ReLU6``.
 """
 
 from __future__ import annotations
@@ -123,6 +123,11 @@ class IntegratedGradients(InputMethod):
         """What the method needs."""
         return Traits(normalize="abs", layered=False, gradient=False)
 
+    def rows(self, start: int, stop: int, image: Tensor) -> IntegratedGradients:
+        """Return the method for some of the samples of a batch: a baseline a sample is cut."""
+        whole = isinstance(self.baseline, Tensor) and self.baseline.shape == image.shape
+        return replace(self, baseline=self.baseline[start:stop]) if whole else self  # type: ignore[index]
+
     def _start(self, call: Call) -> Tensor:
         """Return the baseline, of the image's shape."""
         image = call.image
@@ -193,10 +198,12 @@ _CLAMPS = frozenset(
 _CLAMPS_IN_PLACE = frozenset(
     {
         torch.clamp_, Tensor.clamp_, torch.clip_, Tensor.clip_, Tensor.clamp_min_, F.hardtanh_,
-        _ATEN.clamp_.default, _ATEN.clamp_min_.default, _ATEN.clip_.default, _ATEN.hardtanh_.default,
+        torch.clamp_min_, _ATEN.clamp_.default, _ATEN.clamp_min_.default, _ATEN.clip_.default, _ATEN.hardtanh_.default,
     }
 )  # fmt: skip
 _TANHS = frozenset({F.hardtanh, F.hardtanh_, _ATEN.hardtanh.default, _ATEN.hardtanh_.default})
+_THRESHOLDS = frozenset({F.threshold, torch.threshold, _ATEN.threshold.default})
+_THRESHOLDS_IN_PLACE = frozenset({F.threshold_, torch.threshold_, _ATEN.threshold_.default})  # type: ignore[attr-defined]
 _SIXES = frozenset({F.relu6, _ATEN.relu6.default, _ATEN.relu6_.default})
 _LOWS, _HIGHS = ("min", "min_val"), ("max", "max_val")
 
@@ -212,6 +219,9 @@ def _bound_of_relu(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return 6.0
     if func in _RELUS or func in _RELUS_IN_PLACE:
         return math.inf
+    if func in _THRESHOLDS or func in _THRESHOLDS_IN_PLACE:
+        zeros = [_given(args, kwargs, place, (name,), None) for place, name in ((1, "threshold"), (2, "value"))]
+        return math.inf if zeros == [0, 0] else None
     if func not in _CLAMPS and func not in _CLAMPS_IN_PLACE:
         return None
     tanh = func in _TANHS
@@ -245,9 +255,10 @@ class _ReLURule(TorchFunctionMode):
         if bound is None:
             return func(*args, **kwargs)
         x = _given(args, kwargs, 0, ("input", "self"), None)
-        inplace = func in _RELUS_IN_PLACE or func in _CLAMPS_IN_PLACE
-        if func in (F.relu, F.relu6, F.hardtanh):
-            inplace = bool(_given(args, kwargs, 3 if func is F.hardtanh else 1, ("inplace",), False))
+        inplace = func in _RELUS_IN_PLACE or func in _CLAMPS_IN_PLACE or func in _THRESHOLDS_IN_PLACE
+        if func in (F.relu, F.relu6, F.hardtanh, F.threshold):
+            place = 3 if func in (F.hardtanh, F.threshold) else 1
+            inplace = bool(_given(args, kwargs, place, ("inplace",), False))
         return _GuidedReLU.apply(x, None if bound == math.inf else bound, self.guided, inplace)  # type: ignore[no-untyped-call]
 
 
@@ -504,6 +515,10 @@ class SmoothGrad(Method):
     def traits(self) -> Traits:
         """What the method needs."""
         return replace(self.base.traits, random=True)
+
+    def rows(self, start: int, stop: int, image: Tensor) -> SmoothGrad:
+        """Return the method for some of the samples of a batch."""
+        return replace(self, base=self.base.rows(start, stop, image))
 
     def attribute(self, call: Call) -> Attribution:
         """Return the combination of the base method's results."""
