@@ -139,7 +139,7 @@ def test_detections_of_a_class_beyond_the_four_of_a_box(method, chunk):
 
 
 def test_a_score_without_any_gradient_is_named_as_such():
-    with pytest.raises(ValueError, match=r"the gradient is 0 at each of the \d+ fitting calls"):
+    with pytest.raises(ValueError, match=r"At the \d+ calls that fit otherwise the scores have no gradient, or 0"):
         explain(seeded(Detector()), images(rows=2), target=DetectedBox(BOX, 5))
 
 

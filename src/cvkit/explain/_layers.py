@@ -53,7 +53,11 @@ def scripted_hint(model: nn.Module) -> str:
 
 def nothing_found(model: nn.Module, zeros: int) -> str:
     """Return what to say where no layer fits, `zeros` of those with places for want of a gradient that is not zero."""
-    why = f": the gradient is 0 at each of the {zeros} fitting calls" if zeros else scripted_hint(model)
+    why = (
+        f". At the {zeros} calls that fit otherwise the scores have no gradient, or 0"
+        if zeros
+        else scripted_hint(model)
+    )
     return (
         "no layer with more than one spatial position and a gradient was found in this forward; name one with `layer=` "
         f"(`layers(model, inputs)` lists them){why}"
