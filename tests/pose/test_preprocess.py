@@ -76,3 +76,36 @@ def test_config_builds_it_again_and_errors_are_named():
 def test_a_box_of_three_numbers_is_named():
     with pytest.raises(ValueError, match="`box` must be \\(left, top, right, bottom\\); got"):
         Preprocess((8, 8)).frame(np.zeros((9, 9, 3), np.uint8), box=(1, 2, 3))
+
+
+def _framed_whole(preprocess, photo, box):
+    """The same by warping the whole photograph."""
+    height, width = preprocess.input_size
+    left, top, right, bottom = box
+    scale = max((bottom - top) / height, (right - left) / width) * preprocess.margin
+    onto = geometry.crop_matrix(
+        ((left + right - 1) / 2, (top + bottom - 1) / 2), (height * scale, width * scale), preprocess.input_size
+    )
+    whole = geometry.prepare(photo, photo.shape[:2], fit="stretch").tensor
+    return geometry.warp(whole, onto, preprocess.input_size, fill=0.5, antialias=True), geometry.invert(onto)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(10, 12, 40, 50), (0, 0, 71, 53), (-30, -9, 20, 31), (60, 40, 90, 80), (30.3, 20.7, 31.1, 21.2), (5, 5, 900, 700),
+     (-300, -300, -200, -250), (500, 10, 600, 60)],
+)  # fmt: skip
+def test_a_box_sees_what_it_would_see_of_the_whole_photograph(box):
+    photo = np.random.default_rng(0).integers(0, 256, (53, 71, 3), dtype=np.uint8)
+    preprocess = Preprocess((24, 32))
+    tensor, back = _framed_whole(preprocess, photo, box)
+    planes = torch.from_numpy(photo).permute(2, 0, 1)
+    for kind in (photo, planes, Image.fromarray(photo), photo / 255.0):
+        found = preprocess.frame(kind, box)
+        torch.testing.assert_close(found.tensor, tensor, rtol=0, atol=2e-5)
+        np.testing.assert_array_equal(found.to_photo, back)
+
+
+def test_what_is_no_picture_is_named_with_a_box_too():
+    with pytest.raises(TypeError, match="a picture must be"):
+        Preprocess((8, 8)).frame(None, (0, 0, 4, 4))

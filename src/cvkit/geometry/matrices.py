@@ -168,7 +168,7 @@ def crop_matrix(
     Raises
     ------
     ValueError
-        If the window's size is not positive.
+        If the window's size is not positive. A tensor is not looked at, which would wait for the device.
 
     Examples
     --------

@@ -148,7 +148,7 @@ class Estimator:
         pictures = _listed(photos)
         frames = [None] * len(pictures) if boxes is None else _boxes(boxes)
         if boxes is not None and len(pictures) == 1:
-            pictures = pictures * len(frames)
+            pictures = [_open(pictures[0])] * len(frames)  # read once, however many objects
         if len(frames) != len(pictures):
             raise ValueError(f"`boxes` must be one a photograph, {len(pictures)}; got {len(frames)}")
         order = self.skeleton.check_flip() if flip_test else None

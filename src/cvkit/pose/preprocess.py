@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
 from cvkit import geometry
@@ -110,11 +112,16 @@ class Preprocess:
         height, width = self.input_size
         # The smallest window of the input's proportions around the enlarged box; edges of pixels lie at halves.
         scale = max((bottom - top) / height, (right - left) / width) * self.margin
-        center = ((left + right - 1) / 2, (top + bottom - 1) / 2)
-        onto = geometry.crop_matrix(center, (height * scale, width * scale), self.input_size)
-        whole = geometry.prepare(photo, photo_size(photo), fit="stretch").tensor
-        tensor = geometry.warp(whole, onto, self.input_size, fill=0.5, antialias=True)
-        return geometry.Prepared(tensor, geometry.invert(onto))
+        x, y = (left + right - 1) / 2, (top + bottom - 1) / 2
+        rows, columns = photo_size(photo)
+        # Only the part that is seen is brought to floats: photographs may be large and boxes many.
+        (x0, x1), (y0, y1) = _reach(x, width * scale, columns), _reach(y, height * scale, rows)
+        part = _part(photo, x0, y0, x1, y1)
+        seen = geometry.prepare(part, photo_size(part), fit="stretch").tensor
+        window = (height * scale, width * scale)
+        onto = geometry.crop_matrix((x - x0, y - y0), window, self.input_size)
+        tensor = geometry.warp(seen, onto, self.input_size, fill=0.5, antialias=True)
+        return geometry.Prepared(tensor, geometry.invert(geometry.crop_matrix((x, y), window, self.input_size)))
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images ``(N, 3, H, W)`` in [0, 1] with mean subtracted and divided by std.
@@ -135,11 +142,28 @@ class Preprocess:
 
 def photo_size(photo: Image) -> tuple[int, int]:
     """Return the height and width of a picture of any kind."""
-    if isinstance(photo, Tensor):
+    if isinstance(photo, Tensor) and photo.ndim >= 2:
         return int(photo.shape[-2]), int(photo.shape[-1])
-    if isinstance(photo, np.ndarray):
+    if isinstance(photo, np.ndarray) and photo.ndim >= 2:
         return photo.shape[0], photo.shape[1]
-    return photo.height, photo.width
+    if isinstance(photo, PillowImage.Image):
+        return photo.height, photo.width
+    raise TypeError(f"a picture must be a Pillow image, an array or a tensor; got {shown(photo)}")
+
+
+def _reach(center: float, length: float, limit: int) -> tuple[int, int]:
+    """Return the first and the last pixel plus one that a window touches on an axis, with room for interpolation."""
+    first = min(max(math.floor(center - length / 2) - 2, 0), max(limit - 1, 0))
+    return first, max(min(math.ceil(center + length / 2) + 3, limit), min(first + 1, limit))
+
+
+def _part(photo: Image, left: int, top: int, right: int, bottom: int) -> Image:
+    """Return a part of a picture of any kind, sharing memory where it can."""
+    if isinstance(photo, Tensor):
+        return photo[..., top:bottom, left:right]
+    if isinstance(photo, np.ndarray):
+        return photo[top:bottom, left:right]
+    return photo.crop((left, top, right, bottom))
 
 
 def to_uint8(images: Tensor) -> Tensor:
