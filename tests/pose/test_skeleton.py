@@ -99,6 +99,8 @@ def test_config_builds_it_again():
         (["LEFT_EYE", "RIGHT_EYE"], True),
         (["hip_l", "hip_r"], True),
         (["L1", "L2", "L3"], False),  # vertebrae: there are no right ones
+        (["lhip", "rhip", "neck"], True),
+        (["lip", "rib", "Lear", "nose"], False),
         (["lateral", "radial", "upright", "Rear", "paw1LH_top"], False),
         (["left scar", "nose"], True),
     ],

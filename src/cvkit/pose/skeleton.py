@@ -22,7 +22,7 @@ _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 def sided_names(names: Sequence[str]) -> dict[str, str]:
     """Return the names that speak of a side, each with what its partner on the other side would be called.
 
-    Single letters count only where both of them occur: L1 to L5 alone are no left ones.
+    Single letters count only where both of them occur: L1 to L5 alone are no left ones, lhip needs rhip.
     """
     letters = {found[0].lower() for name in names if (found := _LETTER.search(name))}
     sided = {}
@@ -30,10 +30,15 @@ def sided_names(names: Sequence[str]) -> dict[str, str]:
         found = _WORD.search(name) or (_LETTER.search(name) if len(letters) == 2 else None)
         if found:
             token = found[0]
-            other = _OTHER[token.lower()]
-            other = other.upper() if token.isupper() else other.capitalize() if token[0].isupper() else other
-            sided[name] = name[: found.start()] + other + name[found.end() :]
+            sided[name] = name[: found.start()] + _opposite(token) + name[found.end() :]
+        elif name[:1] in {"l", "r", "L", "R"} and _opposite(name[0]) + name[1:] in names:  # lhip beside rhip
+            sided[name] = _opposite(name[0]) + name[1:]
     return sided
+
+
+def _opposite(token: str) -> str:
+    other = _OTHER[token.lower()]
+    return other.upper() if token.isupper() else other.capitalize() if token[0].isupper() else other
 
 
 @dataclass(frozen=True)
