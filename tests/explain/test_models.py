@@ -463,3 +463,51 @@ def test_a_threshold_elsewhere_is_no_relu():
     model, x = seeded(Model()), images(rows=2)
     guided, plain = (explain(model, x, method=name).raw for name in ("guidedbackprop", "saliency"))
     torch.testing.assert_close(guided, plain)
+
+
+# ---------------------------------------------------------------- statistics of the batch
+
+
+class BatchStatistics(Backbone):
+    """Batch norms without running statistics use those of the batch, in eval mode too."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6, track_running_stats=False)
+        self.late = nn.BatchNorm1d(5, track_running_stats=False)
+
+    def maps(self, x):
+        return self.last(self.second(self.relu(self.norm(self.conv(x)))))
+
+    def forward(self, x):
+        return self.head(self.late(self.maps(x).mean((2, 3))).tanh())
+
+
+def batch_statistics():
+    model, generator = BatchStatistics().double(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.mark.parametrize("method", ["scorecam", "iscam", "groupcam", "integratedgradients"])
+def test_copies_do_not_share_the_statistics_of_a_batch(method):
+    model, x = batch_statistics(), images(rows=3).double()
+    found, alone = (explain(model, x, method=method, target=1, chunk=chunk) for chunk in (None, 3))
+    torch.testing.assert_close(found.raw, alone.raw)
+    if method == "integratedgradients":
+        torch.testing.assert_close(found.delta, alone.delta)
+
+
+def test_ablation_keeps_the_batch_together_where_it_has_statistics():
+    model, x = batch_statistics(), images(rows=3).double()
+    found = explain(model, x, method="ablationcam", layer="last", target=1).raw
+    torch.testing.assert_close(found, ablated(model, x, "last", lambda out: out[:, 1]))
+
+
+def test_score_cam_as_is_in_training_sees_one_batch_a_pass():
+    model, x = seeded(Net()).double().train(), images(rows=3).double()
+    model.dropout.eval()
+    found, alone = (explain(model, x, method="scorecam", target=1, mode="as-is", chunk=chunk) for chunk in (None, 3))
+    torch.testing.assert_close(found.raw, alone.raw)

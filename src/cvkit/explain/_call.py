@@ -347,7 +347,7 @@ class Call:
         """Yield a call for each sample, sharing this forward; the whole where the target cannot be taken apart."""
         self.trace()
         assert self._scores is not None
-        if self.rows <= 1 or not self.resolved.sliceable:
+        if self.rows <= 1 or not self.resolved.sliceable or self.setup.mixes_rows:
             yield self
             return
         for i in range(self.rows):
@@ -365,7 +365,7 @@ class Call:
 
     def copies_per_pass(self, row: Tensor, most: int = _MOST_ROWS_PER_PASS) -> int:
         """Return how many altered copies of the batch go through the model at once, from one copy of it."""
-        rows = self.setup.chunk
+        rows = self.rows if self.setup.mixes_rows else self.setup.chunk  # copies in one pass would share statistics
         if rows is None:
             per_row = max(1, row.nbytes // max(self.rows, 1))
             rows = max(1, min(most, self._bytes_per_pass(row) // per_row))
@@ -412,6 +412,8 @@ class Call:
         is used where there is one.
         """
         copies = images.shape[0]
+        if copies > 1 and self.setup.mixes_rows:
+            return torch.cat([self.scores_of_images(one[None]) for one in images])
         flat = images.flatten(0, 1)
         forward = self.setup.many if many else None
         if forward is not None:

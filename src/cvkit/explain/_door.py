@@ -476,7 +476,8 @@ def explain(
     occurrence : int, optional
         Which call of a named layer that is called more than once: from 0, or from the end if negative.
     mode : {'eval', 'as-is'}
-        Whether the model runs in eval mode, or with each module's flag as it is.
+        Whether the model runs in eval mode, or with each module's flag as it is. Where a batch norm uses the statistics
+        of its batch, altered copies go through the model one whole batch at a time.
     chunk : int, optional
         The largest number of samples, altered copies included, that go through the model at once. With a plain function
         as `target`, the batch stays together.

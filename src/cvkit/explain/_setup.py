@@ -65,6 +65,12 @@ class Setup:
     gradient: bool = True  # whether the method takes gradients at layers
     many: Forward | None = None  # the same forward with weights in channels-last form, for many passes
 
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a sample's output depends on what else is in its batch: a batch norm that uses its statistics."""
+        norms = (module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        return any(norm.training or norm.running_mean is None for norm in norms)
+
     def show(self, steps: Iterable[T], total: int) -> Iterable[T]:
         """Return the steps, with a progress bar if one was asked for."""
         if not self.progress:
