@@ -231,3 +231,43 @@ def test_an_estimator_with_a_folded_network_comes_back_from_its_file(tmp_path, h
     again = pose.Estimator.load(tmp_path / "folded.safetensors")
     photos = pose.stick_figures(2, size=(40, 30)).images
     assert np.array_equal(again.predict(photos).keypoints, estimator.predict(photos).keypoints)
+
+
+def _with_description(path, change):
+    network = pose.StackedHourglass(11, stacks=1, depth=1, features=8)
+    estimator = pose.Estimator(
+        network, pose.GaussianCodec((32, 24), (8, 6)), pose.STICK_FIGURE, pose.Preprocess((32, 24))
+    )
+    config = estimator.config
+    change(config)
+    weights.save_tensors(path, network.state_dict(), metadata={"estimator": json.dumps(config)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["network"].update(stacks=10**9),
+        lambda config: config["network"].update(blocks=10**9),
+        lambda config: config["network"].update(features=4 * 10**7),
+        lambda config: config["network"].update(joints=10**10),
+        lambda config: config["network"].update(folded=True),
+        lambda config: config["preprocess"].update(input_size=[64, 64]),
+        lambda config: config.update(network=[1]),
+        lambda config: config.update(network={"kind": "SimCCHead", "network": 3}),
+        lambda config: config.update(codec="GaussianCodec"),
+    ],
+)
+def test_a_description_that_does_not_fit_its_tensors_is_one_error_and_costs_nothing(tmp_path, change):
+    _with_description(tmp_path / "a.safetensors", change)
+    with pytest.raises(WeightsError, match="does not hold a fitting estimator"):
+        pose.Estimator.load(tmp_path / "a.safetensors")
+
+
+def test_a_network_of_another_dtype_and_a_coordinate_head_come_back(tmp_path):
+    codec = pose.SimCCCodec((32, 24))
+    head = pose.SimCCHead(pose.StackedHourglass(11, stacks=1, depth=1, features=8), codec, (8, 6))
+    estimator = pose.Estimator(head.bfloat16(), codec, pose.STICK_FIGURE, pose.Preprocess((32, 24)))
+    estimator.save(tmp_path / "a.safetensors")
+    again = pose.Estimator.load(tmp_path / "a.safetensors")
+    for name, value in again.network.state_dict().items():
+        assert torch.equal(value.to(head.state_dict()[name].dtype), head.state_dict()[name])

@@ -266,11 +266,31 @@ def _built(
         codec = CODECS[kind](**codec_config)
         skeleton, preprocess = Skeleton(**config["skeleton"]), Preprocess(**config["preprocess"])
         if network is None:
-            network = _network(config["network"], codec)
+            network = _fitting(config["network"], codec, tensors)
         network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        return Estimator(network.to(device).eval(), codec, skeleton, preprocess)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{place}: does not hold a fitting estimator ({error})") from error
-    return Estimator(network.to(device).eval(), codec, skeleton, preprocess)
+
+
+def _fitting(config: Mapping[str, Any], codec: Codec, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the network that a file describes, without weights; memory is asked for once its tensors are seen to fit.
+
+    A file may say anything: thousands of millions of stacks, of which it holds none.
+    """
+    inner = config["network"] if isinstance(config.get("network"), Mapping) else config
+    for name in ("stacks", "blocks"):
+        if check_integer(name, inner.get(name, 1)) > len(tensors):
+            raise ValueError(f"its network has {inner[name]} {name}, the file {len(tensors)} tensors")
+    with torch.device("meta"):
+        network = _network(config, codec)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    held = {name: tuple(value.shape) for name, value in tensors.items()}
+    wrong = sorted(name for name in shapes.keys() | held.keys() if shapes.get(name) != held.get(name))
+    if wrong:
+        name = wrong[0]
+        raise ValueError(f"{name} should be {shapes.get(name, 'absent')} and is {held.get(name, 'absent')}")
+    return network.to_empty(device="cpu")
 
 
 def _network_config(network: nn.Module) -> dict[str, Any]:

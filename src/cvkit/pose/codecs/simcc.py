@@ -212,6 +212,8 @@ class SimCCHead(nn.Module):
         self.network = network
         self.heatmap_size = (height, width)
         self.x, self.y = (_linear(height * width, bins) for bins in codec.bins)
+        if self.x.weight.is_meta:
+            return  # nothing to draw
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         bound = (height * width) ** -0.5
         with torch.no_grad():
