@@ -109,3 +109,13 @@ def test_a_box_sees_what_it_would_see_of_the_whole_photograph(box):
 def test_what_is_no_picture_is_named_with_a_box_too():
     with pytest.raises(TypeError, match="a picture must be"):
         Preprocess((8, 8)).frame(None, (0, 0, 4, 4))
+
+
+def test_normalising_needs_floats_of_three_channels():
+    preprocess = Preprocess((8, 8), mean=(0.1, 0.2, 0.3))
+    with pytest.raises(TypeError, match=r"`images` must be floating-point in \[0, 1\]; got .*uint8"):
+        preprocess.normalize(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"`images` must be \(N, 3, H, W\)"):
+        preprocess.normalize(torch.rand(2, 1, 8, 8))
+    with pytest.raises(TypeError, match="`mean` must be three numbers; got 3"):
+        Preprocess((8, 8), mean=3)

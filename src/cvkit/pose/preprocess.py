@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from cvkit import geometry
-from cvkit._checks import check_choice, check_finite, check_interval, check_size, shown
+from cvkit._checks import check_choice, check_finite, check_instance, check_interval, check_size, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,10 @@ class Preprocess:
         """Check the fields."""
         object.__setattr__(self, "input_size", check_size("input_size", self.input_size))
         for name in ("mean", "std"):
-            values = tuple(check_finite(name, value) for value in getattr(self, name))
+            given = getattr(self, name)
+            if isinstance(given, str) or not hasattr(given, "__iter__"):
+                raise TypeError(f"`{name}` must be three numbers; got {shown(given)}")
+            values = tuple(check_finite(name, value) for value in given)
             if len(values) != 3 or (name == "std" and min(values) <= 0):
                 raise ValueError(f"`{name}` must be three {'positive ' * (name == 'std')}numbers; got {shown(values)}")
             object.__setattr__(self, name, values)
@@ -135,7 +138,19 @@ class Preprocess:
         -------
         Tensor
             A new one.
+
+        Raises
+        ------
+        TypeError
+            If they are not floating-point.
+        ValueError
+            If they have another shape.
         """
+        check_instance("images", images, Tensor)
+        if not images.is_floating_point():
+            raise TypeError(f"`images` must be floating-point in [0, 1]; got {shown(images)}")
+        if images.ndim < 3 or images.shape[-3] != 3:
+            raise ValueError(f"`images` must be (N, 3, H, W); got {shown(images)}")
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (images - mean) / std
 

@@ -81,6 +81,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        if self.augmentation is not None:
+            check_instance("augmentation", self.augmentation, Augmentation)
         check_interval("learning_rate", self.learning_rate, 0, low_open=True)
         check_interval("weight_decay", self.weight_decay, 0)
         check_interval("clip", self.clip, 0, low_open=True)

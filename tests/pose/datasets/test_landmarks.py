@@ -105,3 +105,11 @@ def test_errors_are_named():
         pose.LandmarkData(images, points, skeleton="mpii")
     with pytest.raises(ValueError, match="test"):
         pose.LandmarkData(images, points, skeleton=skeleton).split(test=2)
+
+
+def test_a_single_index_is_refused_with_a_hint_and_tensors_with_a_graph_are_taken():
+    data = pose.stick_figures(3, size=(20, 20))
+    with pytest.raises(TypeError, match=r"data\[\[0\]\]; got 0"):
+        data[0]
+    points = torch.zeros(3, 11, 2, requires_grad=True)
+    assert pose.LandmarkData(data.images, points, skeleton=data.skeleton).keypoints.shape == (3, 11, 2)

@@ -240,7 +240,12 @@ def test_a_header_of_numbers_leaves_the_count_to_say_what_they_are(tmp_path, for
 
 @pytest.mark.parametrize(
     ("names", "flip"),
-    [(["hip_l", "hip_r", "nose"], (1, 0, 2)), (["nose", "LEar", "REar"], (0, 2, 1)), (["L1", "L2", "L3"], (0, 1, 2)), (["rhip", "neck", "lhip"], (2, 1, 0))],
+    [
+        (["hip_l", "hip_r", "nose"], (1, 0, 2)),
+        (["nose", "LEar", "REar"], (0, 2, 1)),
+        (["L1", "L2", "L3"], (0, 1, 2)),
+        (["rhip", "neck", "lhip"], (2, 1, 0)),
+    ],
 )
 def test_single_letters_make_pairs_too(tmp_path, names, flip):
     _picture(tmp_path / "a.png")

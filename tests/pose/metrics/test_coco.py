@@ -329,3 +329,16 @@ def test_every_missing_field_is_named(change, error, message):
 def test_a_list_as_ground_truth_is_named():
     with pytest.raises(TypeError, match="`ground_truth` must be a mapping"):
         coco_evaluate([], [])
+
+
+@pytest.mark.parametrize("sigmas", [[0.0, 0.1], [0.1, -0.1], [np.nan, 0.1], [0.1]])
+def test_sigmas_are_positive(sigmas):
+    points = np.zeros((1, 2, 2))
+    with pytest.raises(ValueError, match="`sigmas` must be 2 positive numbers"):
+        oks(points, points, None, [1.0], sigmas=sigmas)
+
+
+def test_areas_are_not_negative():
+    points = np.zeros((1, 2, 2))
+    with pytest.raises(ValueError, match="`areas` must be"):
+        oks(points, points, None, [-1.0], sigmas=[0.1, 0.1])

@@ -14,6 +14,7 @@ from torch import Tensor
 from cvkit import geometry
 from cvkit._checks import check_instance, check_interval, shown
 from cvkit.io import load_image
+from cvkit.pose.metrics.distances import to_numpy
 from cvkit.pose.preprocess import to_uint8
 from cvkit.pose.skeleton import Skeleton
 
@@ -96,18 +97,19 @@ class LandmarkData:
         boxes: Array | None = None,
     ) -> None:
         check_instance("skeleton", skeleton, Skeleton)
-        points = np.asarray(keypoints, np.float32)
+        points = np.asarray(to_numpy(keypoints), np.float32)
         wanted = (len(images), len(skeleton), 2)
         if points.shape != wanted:
             raise ValueError(
                 f"`keypoints` must be {wanted} for {wanted[0]} pictures and {wanted[1]} joints; got {shown(points)}"
             )
         finite = np.isfinite(points).all(-1)
-        seen = np.full(wanted[:2], 2, np.float32) if visibility is None else np.asarray(visibility, np.float32)
+        given = np.full(wanted[:2], 2) if visibility is None else to_numpy(visibility)
+        seen = np.asarray(given, np.float32)
         if seen.shape != wanted[:2]:
             raise ValueError(f"`visibility` must be {wanted[:2]}; got {shown(seen)}")
         if boxes is not None:
-            boxes = np.asarray(boxes, np.float64)
+            boxes = np.asarray(to_numpy(boxes), np.float64)
             if boxes.shape != (wanted[0], 4):
                 raise ValueError(f"`boxes` must be ({wanted[0]}, 4); got {shown(boxes)}")
         for name, value in (
@@ -126,6 +128,8 @@ class LandmarkData:
     def __getitem__(self, index: slice | Sequence[int] | Array) -> LandmarkData:
         """Return the part with these indices (a slice, integers or booleans)."""
         if not isinstance(index, slice):
+            if not hasattr(index, "__len__"):
+                raise TypeError(f"`index` must be a slice or several indices, such as data[[0]]; got {shown(index)}")
             index = np.asarray(index) if len(index) else np.zeros(0, np.int64)
         chosen = np.arange(len(self))[index]
         images = self.images[chosen] if isinstance(self.images, np.ndarray) else [self.images[i] for i in chosen]

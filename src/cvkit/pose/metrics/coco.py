@@ -57,7 +57,7 @@ def oks(
     Raises
     ------
     ValueError
-        If shapes don't fit or `sigmas` has another length than the joints.
+        If shapes don't fit, `sigmas` has another length than the joints, or a number is negative.
 
     References
     ----------
@@ -75,8 +75,8 @@ def oks(
     if given.shape != wanted.shape:
         raise ValueError(f"`predicted` must be {wanted.shape} as `keypoints`; got {shown(predicted)}")
     size = np.asarray(to_numpy(areas), np.float64)
-    if size.shape != wanted.shape[:1]:
-        raise ValueError(f"`areas` must be (N,), here {wanted.shape[:1]}; got {shown(areas)}")
+    if size.shape != wanted.shape[:1] or not (size >= 0).all():
+        raise ValueError(f"`areas` must be (N,), here {wanted.shape[:1]}, and not negative; got {shown(areas)}")
     known = visible(visibility, wanted)
     squares = ((given - np.where(known[..., None], wanted, 0.0)) ** 2).sum(-1)
     return _similarity(squares, known, size, _variances(sigmas, wanted.shape[1]))
@@ -84,8 +84,8 @@ def oks(
 
 def _variances(sigmas: Sequence[float] | None, joints: int) -> NDArray[np.float64]:
     values = np.asarray(COCO17.sigmas if sigmas is None else sigmas, np.float64)
-    if values.shape != (joints,):
-        raise ValueError(f"`sigmas` must be {joints} numbers, one a joint; got {shown(values)}")
+    if values.shape != (joints,) or not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"`sigmas` must be {joints} positive numbers, one a joint; got {shown(sigmas)}")
     return np.asarray((values * 2) ** 2)
 
 
