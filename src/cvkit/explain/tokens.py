@@ -132,14 +132,16 @@ def infer_tokens(count: int, size: Sequence[int]) -> Tokens | None:
 def infer_channels_last(shape: Sequence[int], size: Sequence[int]) -> bool:
     """Return whether an output of shape ``(N, a, b, ...)`` can only be a grid with the channels at the end.
 
-    That is so where the axes before the last cover the input of the given size by square patches, while the axes after
-    the second do not even have its proportions, and the last is the longest by far. Of signals nothing can be told.
+    That is so where the axes before the last cover the input of the given size by patches, the last is the longest by
+    far, and the axes after the second are no grid of the input: with square patches where they do not even have its
+    proportions, with others (tubes of video) where the last is far longer than the input itself. Of signals nothing can
+    be told.
     """
     first, last = shape[1:-1], shape[2:]
     if len(size) < 2 or 0 in shape or shape[-1] < _SKEW * max(first) or math.prod(first) == 1:
         return False
-    covered = any(
-        all(-(-side // p) == count for side, count in zip(size, first, strict=True)) for p in range(1, max(size) + 1)
-    )
+    pairs = list(zip(size, first, strict=True))
     scales = [count / side for count, side in zip(last, size, strict=True)]
-    return covered and max(scales) >= _SKEW * min(scales)
+    patches = [{p for p in range(1, side + 1) if -(-side // p) == count} for side, count in pairs]
+    beyond = scales[-1] >= _SKEW and min(scales) < 1
+    return (bool(set.intersection(*patches)) and max(scales) >= _SKEW * min(scales)) or (all(patches) and beyond)
