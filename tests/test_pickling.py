@@ -38,7 +38,7 @@ def made():
         imgops.histogram(image),
         imgops.joint_histogram(image, bins=4),
         imgops.Lut.gamma(2.0) @ imgops.Lut.invert(),
-        explain.Comparison(1, torch.tensor([2])),
+        explain.Comparison(1, torch.tensor([[2]])),
         explain.Contrast(1, 2),
         explain.DetectedBox(torch.ones(4)),
         explain.EmbeddingSimilarity(T),
