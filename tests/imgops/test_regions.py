@@ -294,3 +294,17 @@ def test_masks_that_do_not_sum_to_one_are_refused_whatever_the_pictures(weight, 
     mask = np.full((5, 6), weight)
     with pytest.raises(ValueError, match="`masks` must sum to one"):
         blend_by_masks(images, [mask, mask])
+
+
+@pytest.mark.parametrize("pictures", ["colour", "alpha", "floats", "tensors"])
+def test_negative_masks_are_refused_though_they_sum_to_one(pictures):
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 5, 6, 4), dtype=np.uint8)
+    images = {
+        "colour": [a[..., :3], b[..., :3]],
+        "alpha": [a, b],
+        "floats": [a / 255, b / 255],
+        "tensors": [torch.zeros(3, 5, 6), torch.ones(3, 5, 6)],
+    }[pictures]
+    masks = np.stack([np.full((5, 6), 2.0), np.full((5, 6), -1.0)])
+    with pytest.raises(ValueError, match=r"`masks\[1\]` must lie in \[0, 1\]; got -1"):
+        blend_by_masks(images, torch.from_numpy(masks) if pictures == "tensors" else masks)

@@ -150,7 +150,7 @@ def blend_by_masks(
     TypeError
         If the images are not all of one kind and dtype.
     ValueError
-        If numbers or sizes differ, or the masks do not sum to one.
+        If numbers or sizes differ, or the masks do not sum to one or have negative values.
 
     Examples
     --------
@@ -178,6 +178,8 @@ def blend_by_masks(
         if weight.dtype != weights[0].dtype:
             raise TypeError(f"`masks` must all have the same dtype; got {weights[0].dtype} and {weight.dtype}")
     scale = mask_scale(weights[0], "masks[0]")
+    if scale == 1:
+        _check_signs(weights)
     if opened[0].integer:
         return cast("ImageT", _blend_integers(opened, cast("list[Array]", weights), scale, threads))
     return cast("ImageT", _blend_floats(opened, weights, scale))
@@ -306,6 +308,15 @@ def _blocks(size: tuple[int, ...]) -> list[slice]:
 
 
 # Blending
+
+
+def _check_signs(weights: Sequence[ArrayLike]) -> None:
+    """Raise where a weight is negative by more than the sum may be off: with a sum of one, none is then too large."""
+    for i, weight in enumerate(weights):
+        known = weight.detach() if is_tensor(weight) else weight
+        least = float(known.min()) if 0 not in known.shape else 0.0
+        if least < -1e-3:
+            raise ValueError(f"`masks[{i}]` must lie in [0, 1]; got {least:g}")
 
 
 def _check_sum(worst: float, count: int, scale: float) -> None:
