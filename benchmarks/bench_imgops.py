@@ -1,9 +1,10 @@
 """Histograms, tone and blending beside OpenCV, scikit-image, Pillow, kornia, torchvision, blend_modes, those installed.
 
-    python benchmarks/bench_imgops.py [--write] [--quick] [--only WORD]
+    python benchmarks/bench_imgops.py [--write] [--quick] [--only WORD] [--sweeps 3]
 
 Everything runs on one thread, ours and the peers' in turn in one process. Goals are ratios to OpenCV (or to the peer
-named) at 12 million pixels; 512 x 512 may take one and a half times as long.
+named) at 12 million pixels; 512 x 512 may take one and a half times as long. All jobs are gone through `--sweeps`
+times, and of each job the sweep with the middle ratio stands.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
-from imgops_blending import SIZES, blending_rows, calls_on_end, peak
+from imgops_blending import SIZES, blending_rows, measured
 from PIL import Image, ImageOps
-from rows import Row, measure, report
+from rows import Row, middle, report
 
 from cvkit import imgops
 
@@ -203,10 +204,7 @@ def tone_rows(rounds: dict[str, int], only: str = "") -> list[Row]:
             if only not in job:
                 continue
             limits = {peer: goal * (1.5 if name == "512x512" else 1.0) for peer, goal in goals.items()}
-            note = f"peak {peak(ours):.0f} MB of {rgb.nbytes / 1e6:.1f}"
-            found += measure(
-                job, name, ours, peers, rounds=rounds[name], calls=calls_on_end(ours), goals=limits, note=note
-            )
+            found += measured(job, name, ours, peers, limits, rounds[name], rgb)
     return found
 
 
@@ -215,12 +213,13 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store the rows and the table of the docs")
     parser.add_argument("--quick", action="store_true", help="512 x 512 only")
     parser.add_argument("--only", default="", metavar="WORD", help="only the jobs with this in their name")
+    parser.add_argument("--sweeps", type=int, default=3, help="how often to go through all jobs (default: 3)")
     options = parser.parse_args()
     if options.write and (options.only or options.quick):
         parser.error("--write is for all jobs at all sizes")
-    rows = tone_rows({"512x512": 15, "4000x3000": 0 if options.quick else 5}, options.only)
-    rows += blending_rows({"512x512": 15, "4000x3000": 0 if options.quick else 3}, options.only)
-    report(rows, "imgops", write=options.write)
+    rounds = {"512x512": 9, "4000x3000": 0 if options.quick else 3}
+    sweeps = [tone_rows(rounds, options.only) + blending_rows(rounds, options.only) for _ in range(options.sweeps)]
+    report(middle(sweeps), "imgops", write=options.write)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Row", "measure", "report", "spread", "table"]
+__all__ = ["Row", "measure", "middle", "report", "spread", "table"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def measure(
     for job_call in jobs.values():
         job_call()
     for _ in range(rounds):
+        gc.collect()
         for name, job_call in jobs.items():
-            gc.collect()
             start = time.perf_counter()
             for _ in range(calls):
                 job_call()
@@ -74,6 +74,18 @@ def measure(
         goal = (goals or {}).get(name)
         rows.append(Row(job, size, own, spreads[0], name, other, spreads[1], ratio, goal, note))
     return rows
+
+
+def middle(sweeps: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return, of each job measured in several sweeps over all jobs, the row with the middle ratio.
+
+    A spell in which something else slows the machine outlasts the rounds of one job, but hits another in each sweep.
+    """
+    found = []
+    for rows in zip(*sweeps, strict=True):
+        by_ratio = sorted(rows, key=lambda row: row.ratio)
+        found.append(by_ratio[len(rows) // 2])
+    return found
 
 
 def spread(times: list[float]) -> float:
