@@ -21,7 +21,7 @@ from cvkit.explain import (
     Target,
     explain,
 )
-from cvkit.explain.targets import resolve_target, select_logits
+from cvkit.explain._resolution import resolve_target, select_logits
 from reference.explain_models import Net, images, seeded
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 4.0]])

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from cvkit.explain._graphs import at_least_float, count_positions, fill_from, gradients_of, shows
+from cvkit.explain._graphs import at_least_float, count_positions, gradients_of, shows
 from cvkit.explain._layers import named_layers, nothing_found, scripted_hint, watched
+from cvkit.explain._resolution import Resolved, resolve_target, select_logits
 from cvkit.explain._setup import Forward, LayerCall, Seen, Setup, as_grid, fitness, grad_mode
 from cvkit.explain._tree import map_tensors, replace_tensor, take_rows
 from cvkit.explain.capture import kept_and_passed_on, pick_call
-from cvkit.explain.targets import Resolved, TargetLike, resolve_target, select_logits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from cvkit.explain.targets import TargetLike
 
 
 __all__ = ["MANY", "Call"]
@@ -53,7 +54,6 @@ class Call:
     _scores: Tensor | None = None
     _resolved: Resolved | None = None
     _leaf_image: Tensor | None = None  # where gradients of the first forward are taken, for methods at the input
-    _way: Literal["alone", "mapped", "whole"] | None = None  # how a restart from the layer treats the part below it
 
     @property
     def rows(self) -> int:
@@ -62,12 +62,12 @@ class Call:
 
     # ---------------------------------------------------------------- the forward
 
-    def _run(self, inputs: Any, forward: Forward | None = None) -> Any:
+    def run(self, inputs: Any, forward: Forward | None = None) -> Any:
         """Run the model."""
         with self.setup.autocast():
             return (forward or self.setup.forward)(self.setup.model, inputs)
 
-    def _copied_inputs(self) -> Any:
+    def copied_inputs(self) -> Any:
         """Return the inputs in memory of their own: a model may write into its input."""
         return map_tensors(Tensor.clone, self.inputs)
 
@@ -86,11 +86,11 @@ class Call:
         """Forward without layers, with a graph from the image on where the method wants its gradient."""
         gradient = self.setup.gradient or self.setup.differentiable
         with grad_mode(gradient):
-            inputs = self._copied_inputs()
+            inputs = self.copied_inputs()
             if gradient:
                 self._leaf_image = self._leaf(self.image)
                 inputs = self._with_images(self._leaf_image.clone(), 1)
-            output = self._run(inputs)
+            output = self.run(inputs)
             torch.set_grad_enabled(gradient)
             self._settle(output)
 
@@ -128,7 +128,7 @@ class Call:
 
         with grad_mode(full_graph):
             with watched(modules, keep):
-                output = self._run(self._copied_inputs())
+                output = self.run(self.copied_inputs())
             torch.set_grad_enabled(gradient)
             self._settle(output)
         if self.calls is None:
@@ -149,7 +149,7 @@ class Call:
         seen: list[Seen] = []
         with grad_mode(enabled=True):
             with watched(named_layers(self.setup.model), self._noting(seen)):
-                output = self._run(self._copied_inputs())
+                output = self.run(self.copied_inputs())
             torch.set_grad_enabled(True)
             self._settle(output)
             found = self._fit(seen, select_logits(output, self.setup.select))
@@ -170,7 +170,7 @@ class Call:
         seen: list[Seen] = []
         with grad_mode(enabled=True):
             with watched(named_layers(self.setup.model), self._noting(seen)):
-                output = self._run(self._copied_inputs())
+                output = self.run(self.copied_inputs())
             torch.set_grad_enabled(True)
             self._settle(output)
             outputs = [one.output for one in seen if one.output.requires_grad]
@@ -242,6 +242,11 @@ class Call:
         self.trace()
         assert self._scores is not None
         return self._scores
+
+    def output_of(self, which: int) -> Tensor:
+        """Return what a layer gave, in its own form, without a graph."""
+        self.trace()
+        return self._outputs[which].detach()
 
     def grids(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return tensors in the layers' own form as maps."""
@@ -340,7 +345,7 @@ class Call:
         inputs = replace_tensor(self.inputs, self.image, image)
         return replace(
             self, inputs=inputs, image=image, target=self.resolved, retain=False, _output=None, _outputs=(),
-            _gradients=None, _scores=None, _leaf_image=None, _way=None,
+            _gradients=None, _scores=None, _leaf_image=None,
         )  # fmt: skip
 
     def parts(self) -> Iterator[Call]:
@@ -357,7 +362,7 @@ class Call:
             yield replace(
                 self, inputs=inputs, image=image, target=self.resolved.rows(i, j), _resolved=self.resolved.rows(i, j),
                 seeds=self.seeds[i:j], _outputs=tuple(output[i:j] for output in self._outputs),
-                _scores=self._scores[i:j], _output=take_rows(self._output, i, j, self.rows), _way=None,
+                _scores=self._scores[i:j], _output=take_rows(self._output, i, j, self.rows),
                 _gradients=None if self._gradients is None else tuple(g[i:j] for g in self._gradients),
             )  # fmt: skip
 
@@ -380,13 +385,13 @@ class Call:
             return _IMAGE_BYTES_PER_PASS * (1 if self.setup.autocast is nullcontext else 3)
         # Short passes stay nearer to the caches, but each repeats what lies below the layer: that pays where most of
         # the model's work lies above, at layers of many positions.
-        return _BYTES_PER_PASS // (2 if self._has_positions(row, 256) else 1)
+        return _BYTES_PER_PASS // (2 if self.has_positions(row, 256) else 1)
 
-    def _has_positions(self, A: Tensor, share: int) -> bool:
+    def has_positions(self, A: Tensor, share: int) -> bool:
         """Whether activations have at least one position for so many of the image."""
         return share * A.shape[2:].numel() >= self.image.shape[2:].numel()
 
-    def _repeated_inputs(self, copies: int) -> Any:
+    def repeated_inputs(self, copies: int) -> Any:
         """Return the inputs, `copies` whole batches one after the other."""
         return self._with_images(self.image.repeat(copies, *[1] * (self.image.dim() - 1)), copies)
 
@@ -419,7 +424,7 @@ class Call:
         if forward is not None:
             flat = flat.contiguous(memory_format=torch.channels_last)
         with grad_mode(enabled=False):
-            output = self._run(self._with_images(flat, copies), forward)
+            output = self.run(self._with_images(flat, copies), forward)
             return self.resolved.grouped_scores(output, self.rows, copies)
 
     def _leaf(self, image: Tensor) -> Tensor:
@@ -465,96 +470,8 @@ class Call:
         with grad_mode(enabled=True):
             leaf = self._leaf(images)
             with rule:
-                output = self._run(self._with_images(leaf.flatten(0, 1).clone(), copies))
+                output = self.run(self._with_images(leaf.flatten(0, 1).clone(), copies))
             torch.set_grad_enabled(True)
             scores = self.resolved.grouped_scores(output, self.rows, copies)
             gradients, others = self._at_image_and(scores, leaf, more())
         return scores, gradients, others
-
-    def scores_from_layer(self, which: int, count: int, fill: Callable[[Tensor, int, int], object]) -> Tensor:
-        """Return the scores ``(count, N)`` of altered activations of one layer, without a graph, in passes.
-
-        ``fill(buffer, start, stop)`` writes the altered activations of numbers `start` to `stop` into a buffer
-        ``(stop - start, N, C, *S)``, whose entries are unaltered copies to begin with.
-        """
-        A = self.activations[which].detach()
-        passes = -(-count // self.copies_per_pass(A))
-        block = -(-count // max(passes, 1))  # passes of one size
-        forward = self._forward_from(A, count)
-        scores = []
-        for start in self.setup.show(range(0, count, max(block, 1)), passes):
-            stop = min(start + block, count)
-            scores.append(self._restarted(which, A, stop - start, partial(fill_from, fill, start, stop), forward))
-        return torch.cat(scores) if scores else A.new_zeros(0, self.rows)
-
-    def _forward_from(self, A: Tensor, count: int) -> Forward | None:
-        """Return the forward for `count` altered copies at a layer: channels-last above a layer of many positions."""
-        return self.setup.many if self._has_positions(A, 64) and count >= MANY else None
-
-    def _restarted(
-        self, which: int, A: Tensor, copies: int, fill: Callable[[Tensor], object], forward: Forward | None
-    ) -> Tensor:
-        """Return the scores of one pass of altered activations.
-
-        The part below the layer runs on the batch alone, and the altered copies take the layer's output's place. Where
-        the rest of the model also reads something of the batch's own size (a skip connection around the layer, the
-        inputs' ``size(0)``), the rest is mapped over the copies; where that fails too, the inputs are repeated. An
-        unaltered copy in the first pass, which must give back the score, tells.
-        """
-        with grad_mode(enabled=False):
-            if self._way is not None:
-                return self._passed(self._way, which, self._buffer(A, copies, fill), forward)
-            ways: tuple[Literal["alone", "mapped"], ...] = ("alone", "mapped")
-            for way in ways:
-                try:
-                    scores = self._passed(way, which, self._buffer(A, copies + 1, fill), forward)
-                except Exception:  # noqa: BLE001, S112  # whatever a model raises that finds its batch size wrong
-                    continue
-                if self._is_score(scores[0]):
-                    self._way = way
-                    return scores[1:]
-            self._way = "whole"
-            return self._passed(self._way, which, self._buffer(A, copies, fill), forward)
-
-    def _passed(
-        self, way: Literal["alone", "mapped", "whole"], which: int, maps: Tensor, forward: Forward | None
-    ) -> Tensor:
-        """Return the scores ``(K, N)`` of maps ``(K, N, C, *S)`` at a layer."""
-        if way == "mapped":  # `vmap` shows the model a batch of its own size
-
-            def scores(copy: Tensor) -> Tensor:
-                output = self._with_layer(self._copied_inputs(), copy[None], which, None)
-                return self.resolved.scores(output, self.rows)
-
-            return torch.vmap(scores)(maps)
-        inputs = self._copied_inputs() if way == "alone" else self._repeated_inputs(len(maps))
-        output = self._with_layer(inputs, maps, which, forward)
-        return self.resolved.grouped_scores(output, self.rows, len(maps), wary=way == "alone")
-
-    @staticmethod
-    def _buffer(A: Tensor, copies: int, fill: Callable[[Tensor], object]) -> Tensor:
-        """Return copies of activations, the last of them altered."""
-        maps = A.expand(copies, *A.shape).clone(memory_format=torch.contiguous_format)
-        fill(maps)
-        return maps
-
-    def _is_score(self, scores: Tensor) -> bool:
-        """Whether scores are those of this call."""
-        base = self.scores.detach()
-        scale = base.abs().amax() if base.numel() else base.sum()
-        return bool(((scores - base).abs() <= 1e-3 * scale + 1e-6).all())
-
-    def _with_layer(self, inputs: Any, maps: Tensor, which: int, forward: Forward | None) -> Any:
-        """Run the model with one layer call's output replaced by maps ``(K, N, C, *S)``."""
-        assert self.calls is not None
-        call, own = self.calls[which], self._outputs[which].detach()
-        flat = maps.flatten(0, 1)
-        new = (flat if call.tokens is None else call.tokens.from_grid(flat, own)).to(own.dtype)
-        if forward is not None and new.dim() == 4:
-            new = new.contiguous(memory_format=torch.channels_last)
-
-        def put(_name: str, occurrence: int, _output: Tensor, _inputs: tuple[Any, ...]) -> Tensor | None:
-            return new if occurrence == call.occurrence else None
-
-        with watched({call.name: named_layers(self.setup.model)[call.name]}, put):
-            return self._run(inputs, forward)

@@ -11,8 +11,10 @@ from torch import Tensor
 from cvkit._checks import check_choice, check_instance, check_integer, check_interval
 from cvkit.explain import cam
 from cvkit.explain._method import ActivationMethod, Method, Traits, draw_normal, noise_generators, value_range
+from cvkit.explain._resolution import select_logits
+from cvkit.explain._restart import scores_from_layer
 from cvkit.explain._setup import Attribution, grad_mode
-from cvkit.explain.targets import Comparison, LogitPlusLogProbability, select_logits
+from cvkit.explain.targets import Comparison, LogitPlusLogProbability
 
 if TYPE_CHECKING:
     from cvkit.explain._call import Call
@@ -316,7 +318,7 @@ def _is_affine(call: Call, which: int) -> bool:
         for i in range(start, stop):
             buffer[i - start] = 0 if i == 0 else A.flip(1)
 
-    zero, turned = call.scores_from_layer(which, 2, alter)
+    zero, turned = scores_from_layer(call, which, 2, alter)
     predicted = (A.flip(1) * g).flatten(1).sum(1).to(zero.dtype)
     finite = torch.isfinite(predicted) & torch.isfinite(turned)
     scale = (A.flip(1) * g).abs().flatten(1).sum(1) + zero.abs()

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from cvkit._checks import check_instance
 from cvkit.explain._call import Call
-from cvkit.explain._door import image_of, own_inputs, usable_forward
+from cvkit.explain._door import image_of, own_inputs
+from cvkit.explain._forwards import usable_forward
 from cvkit.explain._layers import named_layers
+from cvkit.explain._resolution import select_logits
 from cvkit.explain._setup import Setup, as_grid
 from cvkit.explain._state import preserved, unwrap
-from cvkit.explain.targets import Select, TargetLike, select_logits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cvkit.explain.targets import Select, TargetLike
     from cvkit.explain.tokens import Tokens
 
 __all__ = ["LayerInfo", "layers"]

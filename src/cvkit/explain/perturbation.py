@@ -20,8 +20,10 @@ from cvkit.explain import cam
 from cvkit.explain._call import MANY, Call
 from cvkit.explain._maps import resize_maps
 from cvkit.explain._method import Method, Traits, draw_normal, noise_generators
+from cvkit.explain._resolution import select_logits
+from cvkit.explain._restart import scores_from_layer
 from cvkit.explain._setup import Attribution
-from cvkit.explain.targets import Probability, select_logits
+from cvkit.explain.targets import Probability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +75,7 @@ class AblationCAM(Method):
         def ablate(buffer: Tensor, start: int, stop: int) -> None:
             buffer[torch.arange(stop - start), :, torch.arange(start, stop)] = 0
 
-        fallen: Tensor = (call.scores.detach() - call.scores_from_layer(which, channels, ablate)).T  # y - y_k
+        fallen: Tensor = (call.scores.detach() - scores_from_layer(call, which, channels, ablate)).T  # y - y_k
         return fallen
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from cvkit._checks import check_finite, check_instance, check_integer, check_interval, shown
 from cvkit._types import Array
-from cvkit.explain._tree import children, first_tensor, floating, take_rows, tensors
 
 __all__ = [
     "Comparison",
@@ -54,7 +53,7 @@ class Target(ABC):
         return self
 
 
-def _index_of(name: str, index: Index, rows: int, classes: int, device: torch.device) -> Tensor:
+def index_of(name: str, index: Index, rows: int, classes: int, device: torch.device) -> Tensor:
     """Return checked class indices ``(N,)``."""
     if isinstance(index, bool):
         raise TypeError(f"`{name}` must be a class index; got {index!r}")
@@ -95,32 +94,32 @@ def _rows_of(index: Index, start: int, stop: int) -> Index:
 
 
 @dataclass(frozen=True)
-class _ClassScore(Target):
+class ClassScore(Target):
     """The logit of a class."""
 
     index: Index
 
     def __call__(self, output: Any) -> Tensor:
         logits = _per_class(output, "a class")
-        index = _index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
+        index = index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
         return logits.gather(1, index[:, None])[:, 0]
 
-    def rows(self, start: int, stop: int) -> _ClassScore:
+    def rows(self, start: int, stop: int) -> ClassScore:
         return replace(self, index=_rows_of(self.index, start, stop))
 
 
 @dataclass(frozen=True)
-class _Side(Target):
+class Side(Target):
     """The logit of a one-logit classifier, signed so that it speaks for the side (0 or 1) that is meant."""
 
     index: Index
 
     def __call__(self, output: Any) -> Tensor:
         logits: Tensor = output.reshape(output.shape[0])
-        index = _index_of("target", self.index, logits.shape[0], 2, logits.device)
+        index = index_of("target", self.index, logits.shape[0], 2, logits.device)
         return logits * (2 * index - 1)
 
-    def rows(self, start: int, stop: int) -> _Side:
+    def rows(self, start: int, stop: int) -> Side:
         return replace(self, index=_rows_of(self.index, start, stop))
 
 
@@ -145,7 +144,7 @@ class Probability(Target):
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K)``."""
         logits = _per_class(output, "Probability")
-        return _ClassScore(self.index)(logits.float().softmax(1) if logits.dtype.itemsize < 4 else logits.softmax(1))
+        return ClassScore(self.index)(logits.float().softmax(1) if logits.dtype.itemsize < 4 else logits.softmax(1))
 
     def rows(self, start: int, stop: int) -> Probability:
         """Return the target of some of the samples."""
@@ -177,7 +176,7 @@ class LogitPlusLogProbability(Target):
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K)``."""
         logits = _per_class(output, "LogitPlusLogProbability")
-        return _ClassScore(self.index)(logits + logits.log_softmax(1))
+        return ClassScore(self.index)(logits + logits.log_softmax(1))
 
     def rows(self, start: int, stop: int) -> LogitPlusLogProbability:
         """Return the target of some of the samples."""
@@ -214,8 +213,8 @@ class Contrast(Target):
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K)``."""
         logits = _per_class(output, "Contrast")
-        against = _index_of("against", self.against, logits.shape[0], logits.shape[1], logits.device)
-        return _ClassScore(self.index)(logits) - self.weight * _ClassScore(against)(logits)
+        against = index_of("against", self.against, logits.shape[0], logits.shape[1], logits.device)
+        return ClassScore(self.index)(logits) - self.weight * ClassScore(against)(logits)
 
     def rows(self, start: int, stop: int) -> Contrast:
         """Return the target of some of the samples."""
@@ -256,7 +255,7 @@ class Comparison(Target):
     def __call__(self, output: Any) -> Tensor:
         """Return the scores ``(N,)`` of logits ``(N, K)``."""
         logits = _per_class(output, "Comparison")
-        score = _ClassScore(self.index)(logits)
+        score = ClassScore(self.index)(logits)
         others = self.others.to(device=logits.device, dtype=torch.long)
         if others.shape[0] != logits.shape[0]:
             raise ValueError(f"`others` must have a row for each of the {logits.shape[0]} samples; got {shown(others)}")
@@ -315,7 +314,7 @@ class Region(Target):
         logits = _per_class(output, "Region")
         if logits.dim() < 3:
             raise ValueError(f"Region needs logits of shape (N, K, *S); got {tuple(logits.shape)}")
-        index = _index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
+        index = index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
         rows = torch.arange(logits.shape[0], device=logits.device)
         plane = logits[rows, index]  # (N, *S)
         if self.mask is None:
@@ -334,7 +333,7 @@ class Region(Target):
         """Return the target with the region that these logits ``(N, K, *S)`` have, where none is given."""
         if self.mask is not None or logits.dim() < 3:
             return self
-        index = _index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
+        index = index_of("target", self.index, logits.shape[0], logits.shape[1], logits.device)
         return Region(index, _where_wins(logits, index))
 
     def rows(self, start: int, stop: int) -> Region:
@@ -450,126 +449,3 @@ class DetectedBox(Target):
 
 TargetLike: TypeAlias = Index | Target | Callable[[Any], Tensor] | None
 """What `target=` takes."""
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A target made ready for one model: scores of outputs, and the class indices where there are any."""
-
-    function: Target | Callable[[Any], Tensor]
-    select: Select | None
-    index: Tensor | None
-
-    @property
-    def of_class(self) -> bool:
-        """Whether a class of logits ``(N, K)`` is explained, by its logit."""
-        return isinstance(self.function, _ClassScore)
-
-    @property
-    def reads_output(self) -> bool:
-        """Whether the whole output is read, and not the logits alone."""
-        return not isinstance(self.function, Target) or self.function.reads == "output"
-
-    @property
-    def sliceable(self) -> bool:
-        """Whether the target of some of the samples is known."""
-        return isinstance(self.function, Target)
-
-    def rows(self, start: int, stop: int) -> Resolved:
-        """Return the target of some of the samples."""
-        assert isinstance(self.function, Target)
-        index = None if self.index is None else self.index[start:stop]
-        return replace(self, function=self.function.rows(start, stop), index=index)
-
-    def scores(self, output: Any, rows: int) -> Tensor:
-        """Return the checked scores ``(N,)`` of a model's output."""
-        return _scores(self.function, _seen(self.function, output, self.select), rows)
-
-    def grouped_scores(self, output: Any, rows: int, copies: int, *, wary: bool = False) -> Tensor:
-        """Return the checked scores ``(copies, N)`` of a model's output for `copies` whole batches, one after another.
-
-        An output that has not one row for each copied sample would give every copy the scores of the first; what a
-        function reads of it is not known, so that the wary refuse any part of the batch's own size.
-        """
-        if copies == 1:
-            return self.scores(output, rows)[None]
-        if wary and self.reads_output and any(tensor.dim() and tensor.shape[0] == rows for tensor in tensors(output)):
-            raise ValueError("the model's output has parts of the batch's own size")
-        seen, total = _seen(self.function, output, self.select), rows * copies
-        parts = [take_rows(seen, k * rows, (k + 1) * rows, total) for k in range(copies)]
-        if any(part is seen for part in parts):
-            raise ValueError(
-                f"the model's output must have one row for each of the {total} copies of samples that went in (with "
-                f"`chunk={rows}` it sees its own batch size only); got {shown(seen)}"
-            )
-        return torch.stack([_scores(self.function, part, rows) for part in parts])
-
-
-def select_logits(output: Any, select: Select | None) -> Tensor | None:
-    """Return the logits: what `select` picks, else `.logits` or ``["logits"]``, else the first floating tensor."""
-    if select is not None:
-        return check_instance("select", select(output), Tensor, "a function that returns a tensor")
-    if isinstance(output, Tensor):
-        return output if floating(output) else None
-    for key, value in children(output):
-        if key == "logits" and isinstance(value, Tensor):
-            return value
-    logits = getattr(output, "logits", None)
-    return logits if isinstance(logits, Tensor) else first_tensor(output)
-
-
-def _seen(function: Target | Callable[[Any], Tensor], output: Any, select: Select | None) -> Any:
-    """Return what a target reads of a model's output."""
-    if isinstance(function, Target):
-        if function.reads == "output":
-            return output
-        logits = select_logits(output, select)
-        if logits is None:
-            raise TypeError(f"the model's output holds no floating tensor; got {shown(output)}")
-        return logits
-    return output if select is None else select(output)
-
-
-def _scores(function: Target | Callable[[Any], Tensor], seen: Any, rows: int) -> Tensor:
-    """Return the checked scores of what a target reads."""
-    scores = function(seen)
-    if not isinstance(scores, Tensor):
-        raise TypeError(f"`target` must return a tensor of shape ({rows},); got {shown(scores)}")
-    if scores.shape != (rows,):
-        raise ValueError(
-            f"`target` must return one score for each of the {rows} samples; got shape {tuple(scores.shape)}"
-        )
-    return scores
-
-
-def resolve_target(target: TargetLike, output: Any, select: Select | None, rows: int) -> Resolved:
-    """Return the target made ready; the predicted class (or side) where none was asked for."""
-    if callable(target):
-        if not isinstance(target, Target) or target.reads == "output":
-            return Resolved(target, select, None)
-        index, logits = getattr(target, "index", None), select_logits(output, select)
-        if index is not None and logits is not None and logits.dim() > 1:
-            index = _index_of("target", index, rows, logits.shape[1], logits.device)
-        if isinstance(target, Region) and logits is not None:
-            target = target.settled(logits)
-        return Resolved(target, select, index if isinstance(index, Tensor) else None)
-    logits = select_logits(output, select)
-    if logits is None:
-        raise TypeError(
-            f"the model's output holds no floating tensor, so `target` must be a function; got {shown(output)}"
-        )
-    one_logit = logits.shape in ((rows,), (rows, 1))
-    if not one_logit and (logits.dim() != 2 or logits.shape[0] != rows):
-        raise ValueError(
-            f"logits of shape {tuple(logits.shape)} are not class scores (N, K) of {rows} samples: `target` must be a "
-            "function of the output that returns one score a sample (for segmentation see `Region`)"
-        )
-    if target is None:
-        if one_logit:
-            target = (logits.detach().reshape(rows) >= 0).long()
-        else:
-            if logits.shape[1] == 0:
-                raise ValueError("the model's output has no classes")
-            target = logits.detach().argmax(1)
-    index = _index_of("target", target, rows, 2 if one_logit else logits.shape[1], logits.device)
-    return Resolved(_Side(index) if one_logit else _ClassScore(index), select, index)
