@@ -3,10 +3,11 @@
 One residual network of 18 layers, untrained, on pictures of 224 x 224, two threads. Peers that are not installed are
 left out. Run with
 
-    python benchmarks/bench_explain.py [--write] [--rounds 5]
+    python benchmarks/bench_explain.py [--write] [--rounds 5] [--sweeps 3]
 
-`--write` stores the rows and the table of the docs. pytorch-grad-cam needs torchvision, and so an environment of its
-own.
+All jobs are gone through `--sweeps` times, each in a fresh process, and of each job the sweep with the middle ratio
+stands. `--write` stores the rows and the table of the docs. pytorch-grad-cam needs torchvision, and so an environment
+of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rows import Row, measure, report
+from rows import Row, in_processes, measure, report
 from torch import Tensor, nn
 
 from cvkit.explain import cam, capture, explain
@@ -149,25 +150,24 @@ def against_grad_cam(model: nn.Module, x: Tensor, rounds: int) -> list[Row]:
         return lambda: explain(model, batch, method=method, layer=layer, target=3, **options)
 
     one = x[:1]
-    few = max(2, rounds // 2)
     jobs = [
         ("gradcam, layer4", "8x3x224x224", ours("gradcam", "layer4", x), theirs(GradCAM, "layer4", x), rounds, 0.4, ""),
         ("eigencam, layer1", "8x3x224x224", ours("eigencam", "layer1", x), theirs(EigenCAM, "layer1", x), 2, 0.1, ""),
-        ("eigencam, layer2", "8x3x224x224", ours("eigencam", "layer2", x), theirs(EigenCAM, "layer2", x), few, 0.1,
+        ("eigencam, layer2", "8x3x224x224", ours("eigencam", "layer2", x), theirs(EigenCAM, "layer2", x), rounds, 0.1,
          "the forward alone takes more"),
         ("ablationcam, layer1, 64 channels", "1x3x224x224", ours("ablationcam", "layer1", one),
-         theirs(AblationCAM, "layer1", one), few, 0.6, ""),
+         theirs(AblationCAM, "layer1", one), rounds, 0.6, ""),
         ("ablationcam, layer4, 512 channels", "1x3x224x224", ours("ablationcam", "layer4", one),
          theirs(AblationCAM, "layer4", one), 2, 0.01, ""),
         ("scorecam, layer1, 64 channels", "1x3x224x224", ours("scorecam", "layer1", one),
-         theirs(ScoreCAM, "layer1", one), few, 0.9, ""),
+         theirs(ScoreCAM, "layer1", one), rounds, 0.9, ""),
         ("scorecam, layer1, bf16", "1x3x224x224", ours("scorecam", "layer1", one, precision="bf16"),
-         theirs(ScoreCAM, "layer1", one), few, 0.45, ""),
+         theirs(ScoreCAM, "layer1", one), rounds, 0.45, ""),
     ]  # fmt: skip
     rows = []
     for job, size, call, peers_call, count, goal, note in jobs:
         rows += measure(job, size, call, {"grad-cam": peers_call}, rounds=count, goals={"grad-cam": goal}, note=note)
-    rows += eigen_maps(model, x, few)
+    rows += eigen_maps(model, x, rounds)
     exact, low = (ours("scorecam", "layer1", one, **o)().raw.flatten() for o in ({}, {"precision": "bf16"}))
     ranks = torch.stack([exact, low]).argsort(1).argsort(1).double()
     print(f"Score-CAM, bf16 against float32: rank correlation {torch.corrcoef(ranks)[0, 1]:.5f} (goal 0.99)")
@@ -211,21 +211,27 @@ def against_others(model: nn.Module, x: Tensor, rounds: int) -> list[Row]:
     )
 
 
+PARTS = {"forward": against_forward, "grad-cam": against_grad_cam, "others": against_others}
+
+
+def sweep(rounds: int, only: str | None) -> list[Row]:
+    """Measure all jobs, or those of one part, once."""
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    model, x = ResNet18().eval(), torch.rand(8, 3, 224, 224)
+    return [row for name, part in PARTS.items() if only in {None, name} for row in part(model, x, rounds)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["forward", "grad-cam", "others"])
+    parser.add_argument("--sweeps", type=int, default=3)
+    parser.add_argument("--only", choices=list(PARTS))
     options = parser.parse_args()
-    torch.set_num_threads(2)
-    torch.manual_seed(0)
-    model, x = ResNet18().eval(), torch.rand(8, 3, 224, 224)
-    parts = {"forward": against_forward, "grad-cam": against_grad_cam, "others": against_others}
-    rows: list[Row] = []
-    for name, part in parts.items():
-        if options.only in {None, name}:
-            rows += part(model, x, options.rounds)
-    report(rows, "explain", write=options.write)
+    if options.write and options.only:
+        parser.error("--write is for all jobs")
+    report(in_processes(options.sweeps, sweep, options.rounds, options.only), "explain", write=options.write)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Everything runs on one thread, ours and the peers' in turn in one process. Goals are ratios to OpenCV (or to the peer
 named) at 12 million pixels; 512 x 512 may take one and a half times as long. All jobs are gone through `--sweeps`
-times, and of each job the sweep with the middle ratio stands.
+times, each in a fresh process, and of each job the sweep with the middle ratio stands.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from imgops_blending import SIZES, blending_rows, measured
 from PIL import Image, ImageOps
-from rows import Row, middle, report
+from rows import Row, in_processes, report
 
 from cvkit import imgops
 
@@ -208,6 +208,12 @@ def tone_rows(rounds: dict[str, int], only: str = "") -> list[Row]:
     return found
 
 
+def sweep(quick: bool, only: str) -> list[Row]:
+    """Measure all jobs once."""
+    rounds = {"512x512": 15, "4000x3000": 0 if quick else 5}
+    return tone_rows(rounds, only) + blending_rows(rounds, only)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true", help="store the rows and the table of the docs")
@@ -217,9 +223,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.write and (options.only or options.quick):
         parser.error("--write is for all jobs at all sizes")
-    rounds = {"512x512": 9, "4000x3000": 0 if options.quick else 3}
-    sweeps = [tone_rows(rounds, options.only) + blending_rows(rounds, options.only) for _ in range(options.sweeps)]
-    report(middle(sweeps), "imgops", write=options.write)
+    report(in_processes(options.sweeps, sweep, options.quick, options.only), "imgops", write=options.write)
 
 
 if __name__ == "__main__":

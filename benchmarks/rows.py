@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import platform
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Row", "measure", "middle", "report", "spread", "table"]
+__all__ = ["Row", "in_processes", "measure", "report", "spread", "table"]
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,16 @@ def measure(
     return rows
 
 
-def middle(sweeps: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return, of each job measured in several sweeps over all jobs, the row with the middle ratio.
+def in_processes(sweeps: int, sweep: Callable[..., list[Row]], *args: object) -> list[Row]:
+    """Go through all jobs several times, each in a fresh process; return of each job the row with the middle ratio.
 
-    A spell in which something else slows the machine outlasts the rounds of one job, but hits another in each sweep.
+    A spell in which something else slows the machine outlasts the rounds of one job, but hits another in each sweep;
+    and what memory a process has at hand differs from process to process.
     """
-    found = []
-    for rows in zip(*sweeps, strict=True):
-        by_ratio = sorted(rows, key=lambda row: row.ratio)
-        found.append(by_ratio[len(rows) // 2])
-    return found
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        found = [pool.submit(sweep, *args) for _ in range(sweeps)]
+        rows = zip(*(one.result() for one in found), strict=True)
+        return [sorted(same, key=lambda row: row.ratio)[len(same) // 2] for same in rows]
 
 
 def spread(times: list[float]) -> float:
