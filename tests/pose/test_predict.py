@@ -158,6 +158,23 @@ def test_saved_and_loaded_it_is_the_same(codec, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("codec", [CODECS[0], CODECS[3]], ids=lambda c: type(c).__name__)
+def test_weights_come_back_in_their_dtype_and_memory_format(codec, dtype, tmp_path):
+    model = small(codec)
+    model.network.to(dtype=dtype, memory_format=torch.channels_last)
+    model.save(tmp_path / "model.safetensors")
+    again = pose.Estimator.load(tmp_path / "model.safetensors")
+    before, after = model.network.state_dict(), again.network.state_dict()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.dtype == after[name].dtype, name
+        assert value.stride() == after[name].stride(), name
+        assert torch.equal(value, after[name]), name
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(model.predict(picture).keypoints, again.predict(picture).keypoints)
+
+
 def test_own_networks_need_to_be_passed(tmp_path):
     model = estimator()
     model.save(tmp_path / "model.safetensors")
@@ -195,6 +212,10 @@ def test_files_that_are_no_estimator_are_named(tmp_path):
         )
         with pytest.raises(WeightsError, match=r"bad\.safetensors"):
             pose.Estimator.load(tmp_path / "bad.safetensors")
+    whole = {name: value.long() for name, value in small().network.state_dict().items()}
+    weights.save_tensors(tmp_path / "bad.safetensors", whole, metadata={"estimator": json.dumps(config)})
+    with pytest.raises(WeightsError, match=r"should be floating .* and is torch\.int64"):
+        pose.Estimator.load(tmp_path / "bad.safetensors")
 
 
 def test_parts_are_checked():

@@ -267,14 +267,16 @@ def _built(
         skeleton, preprocess = Skeleton(**config["skeleton"]), Preprocess(**config["preprocess"])
         if network is None:
             network = _fitting(config["network"], codec, tensors)
-        network.load_state_dict(tensors)
+            network.load_state_dict(tensors, assign=True)  # in the dtypes and memory formats of the file
+        else:
+            network.load_state_dict(tensors)
         return Estimator(network.to(device).eval(), codec, skeleton, preprocess)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{place}: does not hold a fitting estimator ({error})") from error
 
 
 def _fitting(config: Mapping[str, Any], codec: Codec, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Return the network that a file describes, without weights; memory is asked for once its tensors are seen to fit.
+    """Return the network that a file describes, without weights and without asking for their memory.
 
     A file may say anything: thousands of millions of stacks, of which it holds none.
     """
@@ -284,13 +286,17 @@ def _fitting(config: Mapping[str, Any], codec: Codec, tensors: Mapping[str, Tens
             raise ValueError(f"its network has {inner[name]} {name}, the file {len(tensors)} tensors")
     with torch.device("meta"):
         network = _network(config, codec)
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    held = {name: tuple(value.shape) for name, value in tensors.items()}
-    wrong = sorted(name for name in shapes.keys() | held.keys() if shapes.get(name) != held.get(name))
+    wanted = {name: _kind(value) for name, value in network.state_dict().items()}
+    held = {name: _kind(value) for name, value in tensors.items()}
+    wrong = sorted(name for name in wanted.keys() | held.keys() if wanted.get(name) != held.get(name))
     if wrong:
         name = wrong[0]
-        raise ValueError(f"{name} should be {shapes.get(name, 'absent')} and is {held.get(name, 'absent')}")
-    return network.to_empty(device="cpu")
+        raise ValueError(f"{name} should be {wanted.get(name, 'absent')} and is {held.get(name, 'absent')}")
+    return network
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{'floating' if tensor.is_floating_point() else tensor.dtype} {tuple(tensor.shape)}"
 
 
 def _network_config(network: nn.Module) -> dict[str, Any]:
