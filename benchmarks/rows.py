@@ -82,7 +82,7 @@ def in_processes(sweeps: int, sweep: Callable[..., list[Row]], *args: object) ->
     """Go through all jobs several times, each in a fresh process; return of each job the row with the middle ratio.
 
     A spell in which something else slows the machine outlasts the rounds of one job, but hits another in each sweep;
-    and what memory a process has at hand differs from process to process.
+    and short calls differ from process to process.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         found = [pool.submit(sweep, *args) for _ in range(sweeps)]
