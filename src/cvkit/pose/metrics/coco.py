@@ -162,13 +162,12 @@ def coco_evaluate(
 def _read_if_path(given: Any) -> Any:
     if not isinstance(given, str) and not hasattr(given, "__fspath__"):
         return given
-    path = given
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(given).read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{given}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
-        raise DataError(f"{path}: is no JSON ({error})") from error
+        raise DataError(f"{given}: is no JSON ({error})") from error
 
 
 class _Truth(NamedTuple):
