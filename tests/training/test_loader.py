@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import random
@@ -105,8 +106,15 @@ def test_a_failing_item_is_named(workers):
         take(loader, 0, 4)
 
 
+# torch raises from its signal handler, at times while it opens files itself: those are then left to the collector.
+leaves_files_open = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"
+)
+
+
 @pytest.mark.slow
 @pytest.mark.fault("pytorch/pytorch#8976")
+@leaves_files_open
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_killed_worker_is_reported_as_such(method):
     bad = int(sampler().indices(3)[0])
@@ -116,11 +124,28 @@ def test_a_killed_worker_is_reported_as_such(method):
 
 
 @pytest.mark.slow
+@leaves_files_open
+@pytest.mark.parametrize(
+    "loader",
+    [
+        training.Loader(noisy, sampler(), workers=2),
+        training.Replayed(DataLoader(torch.arange(60), batch_size=2, num_workers=2)),
+    ],
+)
+def test_a_worker_that_dies_while_its_batch_is_used_is_reported_with_the_next(loader):
+    batches = loader(0)
+    next(batches)
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    time.sleep(0.5)  # work with the batch: the signal comes here and must not raise
+    with pytest.raises(DataError, match="a data-loading process died"):
+        next(batches)
+
+
+@pytest.mark.slow
 def test_workers_end_with_their_iterator():
     batches = training.Loader(noisy, sampler(), workers=2)(0)
     next(batches)
-    import multiprocessing
-
     children = multiprocessing.active_children()
     assert len(children) == 2
     batches.close()
@@ -134,6 +159,39 @@ def test_workers_end_with_their_iterator():
 def test_batches_can_be_collated_otherwise():
     loader = training.Loader(failing_never, sampler(), collate=tuple)
     assert take(loader, 0, 1) == [tuple(sampler().indices(0).tolist())]
+
+
+def test_items_that_make_no_batch_are_reported_as_such():
+    def ragged(index, generator):
+        return torch.zeros(index + 1)
+
+    loader = training.Loader(ragged, sampler())
+    with pytest.raises(DataError, match=r"items can't be made into a batch: RuntimeError: .*stack expects"):
+        take(loader, 0, 1)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_errors_of_a_foreign_loader_stay_what_they_are(workers):
+    loader = DataLoader([1, 2, 3, 4], batch_size=1, num_workers=workers, collate_fn=refusing)
+    with pytest.raises(OSError, match="no such disk"):
+        take(training.Replayed(loader), 0, 1)
+
+
+def refusing(items):
+    raise OSError("no such disk")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [True, False])
+def test_a_foreign_loader_keeps_its_workers_for_the_next_epoch(known, monkeypatch):
+    if not known:  # a torch that keeps its handling of signals elsewhere
+        monkeypatch.setattr(torch.utils.data, "_utils", None)
+    loader = DataLoader(torch.arange(4), batch_size=2, num_workers=1, persistent_workers=True)
+    assert [batch.tolist() for batch in take(training.Replayed(loader), 0, 5)] == [[0, 1], [2, 3]] * 2 + [[0, 1]]
+    children = multiprocessing.active_children()
+    assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3]]
+    assert multiprocessing.active_children() == children
+    assert loader._iterator._worker_pids_set
 
 
 def failing_never(index, generator):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Generic, TypeVar
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cvkit._checks import check_choice, check_integer
 from cvkit._errors import DataError
@@ -57,6 +58,78 @@ class _Places:
             indices = self.world.share(self.sampler.indices(step)).tolist()
             yield [(step, position, index) for position, index in zip(positions, indices, strict=True)]
             step += 1
+
+
+class _Collate:
+    """What makes items into a batch, with a failure named as one of the data."""
+
+    def __init__(self, collate: Callable[[list[Any]], object]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[Any]) -> object:
+        try:
+            return self.collate(items)
+        except Exception as error:
+            raise DataError(f"items can't be made into a batch: {type(error).__name__}: {error}") from error
+
+
+class _Workers:
+    """The worker processes of an iterator of torch's, if it has any, and whether torch watches them.
+
+    torch raises from its handler of SIGCHLD, whatever the main thread is doing: an optimiser's step would be left half
+    done. So they are watched only while a batch is waited for. A torch without the names below watches all the time.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+        self.processes = getattr(batches, "_workers", [])
+        self.signals: Any = getattr(getattr(torch.utils.data, "_utils", None), "signal_handling", None)
+        self.known = hasattr(batches, "_worker_pids_set") and all(
+            hasattr(self.signals, name)
+            for name in ("_set_worker_pids", "_remove_worker_pids", "_error_if_any_worker_fails")
+        )
+
+    def watch(self) -> None:
+        """Let the death of one raise a RuntimeError from now on, and at once if it has come already."""
+        if self.known and not self.batches._worker_pids_set:
+            self.signals._set_worker_pids(id(self.batches), tuple(process.pid for process in self.processes))
+            self.batches._worker_pids_set = True
+            self.signals._error_if_any_worker_fails()
+
+    def unwatch(self) -> None:
+        if self.known and self.batches._worker_pids_set:
+            self.signals._remove_worker_pids(id(self.batches))
+            self.batches._worker_pids_set = False
+
+    def one_died(self, *, within: float) -> bool:
+        """Tell whether a process has ended, which may be known some time after its pipes have closed."""
+        deadline = time.monotonic() + within
+        while all(process.is_alive() for process in self.processes):
+            if not self.processes or time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def _watched(batches: Iterator[B]) -> Iterator[B]:
+    """Pass the batches on; a worker's death is raised as a DataError by the request for a batch, and nowhere else."""
+    workers = _Workers(batches)
+    try:
+        while True:
+            try:
+                workers.watch()
+                batch = next(batches)
+                workers.unwatch()
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                if not workers.one_died(within=1.0):
+                    raise
+                raise DataError(f"a data-loading process died: {error}") from error
+            yield batch
+    finally:
+        if not workers.one_died(within=0.0):
+            workers.watch()  # as torch had it: a loader may keep its workers for another epoch
 
 
 def _ignore_interrupt(_: int) -> None:
@@ -125,25 +198,20 @@ class Loader(Generic[T]):
         Raises
         ------
         DataError
-            If an item can't be made, naming it, or a worker died.
+            If an item can't be made, naming it, if items can't be made into a batch, or if a worker process died. The
+            last comes with the request for a batch too, never while one is used.
         """
         loader: DataLoader[T] = DataLoader(
             _Items(self.item, self.sampler.seed),
             batch_sampler=_Places(self.sampler, self.world, start),
             num_workers=self.workers,
-            collate_fn=self.collate,
+            collate_fn=_Collate(self.collate or default_collate),
             multiprocessing_context=self.start_method if self.workers else None,
             prefetch_factor=self.prefetch if self.workers else None,
             worker_init_fn=_ignore_interrupt,
             generator=generator(self.sampler.seed, start, "workers"),  # else torch draws from the global one
         )
-        batches = iter(loader)
-        while True:
-            try:
-                batch = next(batches)
-            except (RuntimeError, OSError, EOFError) as error:
-                raise DataError(f"a data-loading process died: {error}") from error
-            yield batch
+        yield from _watched(iter(loader))
 
 
 class Replayed(Generic[B]):
@@ -169,11 +237,17 @@ class Replayed(Generic[B]):
         self.loader = loader
 
     def __call__(self, start: int) -> Iterator[B]:
-        """Give the batches from step `start` on, without end unless the loader is empty."""
+        """Give the batches from step `start` on, without end unless the loader is empty.
+
+        Raises
+        ------
+        DataError
+            If a worker process of a `torch.utils.data.DataLoader` died; what the loader raises itself goes through.
+        """
         skipped = start if not isinstance(self.loader, Stateful) else 0
         while True:
             count = 0
-            for batch in self.loader:
+            for batch in _watched(iter(self.loader)):
                 count += 1
                 if skipped:
                     skipped -= 1
