@@ -1,8 +1,9 @@
 """Landmarks beside pytorch-stacked-hourglass and pycocotools: targets, decoding, loss, inference, average precision.
 
-Batch 32, 16 joints, 64 x 64 heatmaps, two stacks; inference of hg2 on 4 pictures of 256 x 256. Peers are called as
-their own training and evaluation code calls them. Run it alone on the machine:
-``python benchmarks/bench_pose.py [--write] [--only NAME]``.
+Batch 32, 16 joints, 64 x 64 heatmaps, two stacks; inference of hg2 on 32 pictures of 256 x 256 and on 4. Peers are
+called as their own training and evaluation code calls them. All jobs are gone through three times, each time in a fresh
+process; the row with the middle ratio stands. Run it alone on the machine:
+``python benchmarks/bench_pose.py [--write] [--only NAME] [--sweeps N]``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import warnings
 
 import numpy as np
 import torch
-from rows import Row, measure, report
+from rows import Row, in_processes, measure, report
 
-from cvkit import pose
+from cvkit import pose, training
 
 BATCH, JOINTS, SIDE = 32, 16, 64
 PEER = "pytorch-stacked-hourglass"
@@ -101,46 +102,43 @@ def inference() -> list[Row]:
     other = peer("model").hg2(pretrained=False).eval()
     other.load_state_dict(network.state_dict())
     folded = pose.fold_batch_norm(network).to(memory_format=torch.channels_last)
-    images = torch.rand(4, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    fast = images.to(memory_format=torch.channels_last)
-    half, half_images = pose.fold_batch_norm(network).to(torch.bfloat16), fast.to(torch.bfloat16)
-    half = half.to(memory_format=torch.channels_last)
+    rows = []
+    for number, rounds, goals in ((BATCH, 3, {PEER: 1 / 1.4}), (4, 11, {})):
+        images = torch.rand(number, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+        fast = images.to(memory_format=torch.channels_last)
+        note = "same weights; folded, channels-last"
+        rows += beside(folded, fast, other, images, note, rounds=rounds, goals=goals)
+    if training.probe_bfloat16("cpu").native:  # emulated, it is slower than float32
+        note = "the same in bfloat16; theirs in float32"
+        half, fast = folded.to(torch.bfloat16), fast.to(torch.bfloat16)
+        rows += beside(half, fast, other, images, note, rounds=5, tolerance=0.05)
+    return rows
+
+
+def beside(
+    network: torch.nn.Module,
+    fast: torch.Tensor,
+    other: torch.nn.Module,
+    images: torch.Tensor,
+    note: str,
+    *,
+    rounds: int,
+    goals: dict[str, float] | None = None,
+    tolerance: float = 1e-3,
+) -> list[Row]:
     with torch.inference_mode():
-        torch.testing.assert_close(folded(fast)[:, -1], other(images)[-1], rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(half(half_images)[:, -1].float(), other(images)[-1], rtol=0.05, atol=0.05)
+        ours, theirs = network(fast[:4])[:, -1].float(), other(images[:4])[-1]
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
-    def ours() -> None:
-        with torch.inference_mode():
-            folded(fast, last_only=True)
-
-    def ours_in_half() -> None:
-        with torch.inference_mode():
-            half(half_images, last_only=True)
-
-    def theirs() -> None:
-        with torch.inference_mode():
-            other(images)
-
-    size = "4x3x256x256"
-    return [
-        *measure(
-            "inference, hg2",
-            size,
-            ours,
-            {PEER: theirs},
-            rounds=11,
-            goals={PEER: 1 / 1.4},
-            note="same weights; folded, channels-last",
-        ),
-        *measure(
-            "inference, hg2, bfloat16",
-            size,
-            ours_in_half,
-            {PEER: theirs},
-            rounds=5,
-            note="the same in bfloat16; theirs in float32",
-        ),
-    ]
+        return measure(
+            f"inference, hg2{', bfloat16' if fast.dtype == torch.bfloat16 else ''}",
+            "x".join(map(str, images.shape)),
+            lambda: network(fast, last_only=True),
+            {PEER: lambda: other(images)},
+            rounds=rounds,
+            goals=goals,
+            note=note,
+        )
 
 
 def average_precision() -> list[Row]:
@@ -206,15 +204,21 @@ def people(images: int, detections: int) -> tuple[dict[str, list[dict[str, objec
 JOBS = {"encode": encoding, "decode": decoding, "loss": loss, "inference": inference, "ap": average_precision}
 
 
+def sweep(only: str | None) -> list[Row]:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    return [row for name, job in JOBS.items() if only in {None, name} for row in job()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="store the rows and the table")
     parser.add_argument("--only", choices=JOBS, help="run one job")
+    parser.add_argument("--sweeps", type=int, default=3, help="how often to go through all jobs (default: 3)")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    rows = [row for name, job in JOBS.items() if options.only in {None, name} for row in job()]
-    report(rows, "pose", write=options.write)
+    if options.write and options.only:
+        parser.error("--write is for all jobs")
+    report(in_processes(options.sweeps, sweep, options.only), "pose", write=options.write)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from cvkit.pose import (
     StackedHourglass,
     UDPCodec,
     fold_batch_norm,
+    hourglass,
 )
 from reference import pose_hourglass
 
@@ -209,6 +210,70 @@ def test_numbers_without_a_graph_are_those_with_one_and_the_images_stay(folded):
     assert torch.equal(images.detach(), before)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.isfinite(network(images)).all()
+
+
+def seen(network, images, **options):
+    """Return the output and the numbers of pictures that the first layer was called with."""
+    sizes = []
+    plain = network.conv1.forward
+    network.conv1.forward = lambda x: sizes.append(len(x)) or plain(x)  # not a hook: those change what happens
+    try:
+        return network(images, **options), sizes
+    finally:
+        del network.conv1.forward
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize(
+    ("number", "largest", "sizes"), [(5, 2, [2, 2, 1]), (4, 1, [1] * 4), (3, 0, [1] * 3), (2, 2, [2]), (0, 1, [0])]
+)
+def test_folded_networks_take_large_batches_in_pieces(monkeypatch, number, largest, sizes, last_only):
+    network = fold_batch_norm(randomised(small(stacks=3)))
+    images = torch.rand(number, 3, 24, 18, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole, once = seen(network, images, last_only=last_only)
+        assert once == [number]
+        monkeypatch.setattr(hourglass, "_LARGEST", largest * 4 * 4 * 12 * 9)  # features / 2, float32, half of the size
+        pieces, found = seen(network, images, last_only=last_only)
+    assert found == sizes
+    torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_pieces_fit_the_caches_whatever_the_size_and_the_dtype():
+    network = fold_batch_norm(StackedHourglass(2, stacks=1))
+    with torch.no_grad():
+        for images, count in [
+            (torch.empty(9, 3, 256, 256), 2),
+            (torch.empty(9, 3, 128, 128), 8),
+            (torch.empty(9, 3, 64, 64), 32),
+            (torch.empty(9, 3, 512, 512), 1),
+            (torch.empty(9, 3, 256, 256, dtype=torch.bfloat16), 4),
+            (torch.empty(9, 3, 1, 1), 2**24),
+            (torch.empty(9, 3, 256, 256, device="meta"), None),
+        ]:
+            assert network._images_at_once(images) == count
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of tracing itself
+def test_what_watches_the_layers_sees_the_whole_batch(monkeypatch):
+    monkeypatch.setattr(hourglass, "_LARGEST", 1)
+    network, images = randomised(small()).eval(), torch.rand(3, 3, 16, 16)
+    folded = fold_batch_norm(network)
+    assert seen(folded, images)[1] == [3]  # a graph may be wanted
+    with torch.no_grad():
+        assert seen(network, images)[1] == [3]  # not folded: its norms may look at the batch
+        assert seen(folded, images)[1] == [1, 1, 1]
+        for register in (
+            folded.hg[1].register_forward_hook,
+            folded.hg[1].register_forward_pre_hook,
+            torch.nn.modules.module.register_module_forward_hook,
+            torch.nn.modules.module.register_module_forward_pre_hook,
+        ):
+            handle = register(lambda *_: None)
+            assert seen(folded, images)[1] == [3]
+            handle.remove()
+        traced = torch.jit.trace(folded, images[:2])
+        torch.testing.assert_close(traced(images), folded(images), rtol=1e-5, atol=1e-6)
 
 
 def test_a_folded_network_copies_and_pickles():
