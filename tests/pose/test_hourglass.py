@@ -10,6 +10,8 @@ from cvkit.pose import (
     GaussianCodec,
     IntegralCodec,
     OneHotCodec,
+    SimCCCodec,
+    SimCCHead,
     SoftmaxCodec,
     StackedHourglass,
     UDPCodec,
@@ -415,7 +417,8 @@ class Decoded(torch.nn.Module):
         self.network, self.codec = network, codec
 
     def forward(self, images):
-        found = self.codec.decode(self.network(images, last_only=True)[:, -1])
+        options = {} if isinstance(self.network, SimCCHead) else {"last_only": True}
+        found = self.codec.decode(self.network(images, **options)[:, -1])
         return found.keypoints, found.scores
 
 
@@ -435,12 +438,15 @@ class Decoded(torch.nn.Module):
                 *(GaussianCodec((16, 24), (4, 6), 1.0, decoder) for decoder in ("fit", "dark", "quarter", "argmax")),
                 IntegralCodec((16, 24), (4, 6)),
                 OneHotCodec((16, 24), (4, 6)),
+                *(SimCCCodec((16, 24), decoder=decoder) for decoder in ("taylor", "fit", "argmax", "mean")),
             )
         ),
     ],
 )
 def test_exports_with_decoding_inside(codec, folded):
     network = randomised(small(joints=codec.channels(2), stacks=2, depth=1)).eval()
+    if isinstance(codec, SimCCCodec):
+        network = SimCCHead(network, codec, (4, 6))
     whole = Decoded(fold_batch_norm(network) if folded else network, codec).eval()
     dynamic = {"images": {0: torch.export.Dim("batch")}}
     with torch.no_grad():
