@@ -335,8 +335,8 @@ class TwoInputs(nn.Module):
     "method", ["gradcam", "ablationcam", "scorecam", "integratedgradients", "smoothgrad", "groupcam"]
 )
 def test_several_and_keyword_inputs(method):
-    model, x = seeded(TwoInputs(), 1), images(rows=3)
-    extra = torch.arange(6.0).view(3, 2)
+    model, x = seeded(TwoInputs(), 1).double(), images(rows=3).double()
+    extra = torch.arange(6.0, dtype=torch.float64).view(3, 2)
 
     class Bound(nn.Module):
         def __init__(self, row):
@@ -359,11 +359,11 @@ def test_several_and_keyword_inputs(method):
         part = explain(
             model, inputs, method=method, target=1, forward=forward, chunk=chunk, generator=generator, **options
         )
-        torch.testing.assert_close(part.raw, whole.raw, rtol=0, atol=1e-5 * whole.raw.abs().max().item())
+        torch.testing.assert_close(part.raw, whole.raw, rtol=0, atol=1e-10 * whole.raw.abs().max().item())
     if not METHODS[method].traits.random:
         options = {"layer": "inner.conv"} if options else {}
         single = explain(Bound(extra[1:2]), x[1:2], method=method, target=1, **options)
-        torch.testing.assert_close(single.raw[0], whole.raw[1], rtol=0, atol=1e-5 * whole.raw.abs().max().item())
+        torch.testing.assert_close(single.raw[0], whole.raw[1], rtol=0, atol=1e-10 * whole.raw.abs().max().item())
 
 
 # ---------------------------------------------------------------- the input itself

@@ -156,14 +156,14 @@ class Segmenter(nn.Module):
 
 @pytest.mark.parametrize("method", ["gradcam", "segxrescam", "scorecam", "ablationcam", "saliency", "smoothgrad"])
 def test_a_region_is_explained_by_every_kind_of_method_and_in_parts(method):
-    model, x = seeded(Segmenter(), 2), images(rows=3)
+    model, x = seeded(Segmenter(), 2).double(), images(rows=3).double()
     masks = torch.zeros(3, 11, 14, dtype=torch.bool)
     masks[0, :5], masks[1, 5:], masks[2, :, 7:] = True, True, True
     options = {} if method in {"saliency", "smoothgrad"} else {"layer": "mid"}
     whole = explain(model, x, method=method, target=Region([0, 1, 2], masks), **options)
     assert whole.target.tolist() == [0, 1, 2]
     parts = explain(model, x, method=method, target=Region([0, 1, 2], masks), chunk=2, **options)
-    torch.testing.assert_close(parts.raw, whole.raw, rtol=0, atol=1e-5 * whole.raw.abs().max().item())
+    torch.testing.assert_close(parts.raw, whole.raw, rtol=0, atol=1e-10 * whole.raw.abs().max().item())
     with pytest.raises(ValueError, match="see `Region`"):
         explain(model, x, method=method, target=1, **options)
 
@@ -223,13 +223,13 @@ class Detector(nn.Module):
 @pytest.mark.fault("jacobgil/pytorch-grad-cam#574")
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "ablationcam", "integratedgradients"])
 def test_lists_of_detections_are_explained(method):
-    model, x = seeded(Detector(), 1), images(rows=3)
+    model, x = seeded(Detector(), 1).double(), images(rows=3).double()
     target = DetectedBox(torch.tensor([0.4, 0.4, 1.5, 1.5]), 1, overlap=0.1)
     options = {} if method == "integratedgradients" else {"layer": "body"}
     whole = explain(model, x, method=method, target=target, **options)
     parts = explain(model, x, method=method, target=target, chunk=1, **options)
     assert whole.raw.abs().max() > 0
-    torch.testing.assert_close(parts.raw, whole.raw, rtol=0, atol=1e-5 * whole.raw.abs().max().item())
+    torch.testing.assert_close(parts.raw, whole.raw, rtol=0, atol=1e-10 * whole.raw.abs().max().item())
 
 
 # ---------------------------------------------------------------- selection

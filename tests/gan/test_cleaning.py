@@ -103,11 +103,14 @@ def test_density_drops_its_share_of_each_class(blind):
 
 def test_wrong_labels_have_low_margins_under_cross_fit():
     data = quickdraw.generate(["sun", "ladder", "star"], 60)
-    labels = data.labels.copy()
-    labels[[5, 65, 125]] = [1, 2, 0]
+    labels, wrong = data.labels.copy(), [5, 65, 125]
+    labels[wrong] = [1, 2, 0]
     margins, distances = cross_fit((data.images, labels), folds=2, steps=150)
-    assert set(np.argsort(margins)[:12]) >= {5, 65, 125}
-    assert (margins[[5, 65, 125]] < 0).all()
+    assert set(np.argsort(margins)[:12]) >= set(wrong)
+    right = np.delete(margins, wrong)
+    # Each by itself may come out at about zero: how training rounds goes with the processor and the number of threads.
+    assert margins[wrong].mean() < 0 < np.quantile(right, 0.2)
+    assert (margins[wrong] < np.quantile(right, 0.1)).all()
     assert distances.shape == (180,)
 
 

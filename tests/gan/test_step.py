@@ -218,6 +218,7 @@ def test_metrics_are_named_finite_and_hold_no_graph():
 
 
 @pytest.mark.fault("POSTECH-CVLab/PyTorch-StudioGAN#175")
+@pytest.mark.filterwarnings("ignore:cpu emulates bfloat16")
 def test_penalties_stay_in_full_precision_under_autocast():
     exact, _, exact_step = start(r1=1.0, gradient_penalty=1.0, penalty_interval=1)
     low, _, low_step = start(r1=1.0, gradient_penalty=1.0, penalty_interval=1, precision="bfloat16")
