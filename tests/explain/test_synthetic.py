@@ -119,7 +119,7 @@ DISCRIMINATIVE = (
 @pytest.mark.slow
 @pytest.mark.parametrize("method", DISCRIMINATIVE)
 def test_each_object_of_a_pair_is_lit_for_its_own_class(trained, method):
-    test = synthetic.pairs(24, rng=np.random.default_rng(2))
+    test = synthetic.pairs(96, rng=np.random.default_rng(2))
     found = explain_many(trained, test.images, list(test.labels.T), method=method)
     right = 0.0
     for i in (0, 1):

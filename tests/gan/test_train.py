@@ -89,6 +89,7 @@ def test_every_kind_of_recipe_resumes_exactly(tmp_path, changes):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:cpu emulates bfloat16")
 def test_low_precision_resumes_exactly_too(tmp_path):
     fit(tmp_path / "whole", 8, precision="bfloat16")
     fit(tmp_path / "cut", 5, precision="bfloat16")

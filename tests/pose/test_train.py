@@ -245,6 +245,7 @@ def test_overfits_eight_real_pictures_with_gaps(real_data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.fault("HRNet/HigherHRNet-Human-Pose-Estimation#11")
+@pytest.mark.filterwarnings("ignore:cpu emulates bfloat16")
 def test_two_hundred_steps_in_bfloat16_stay_finite(tmp_path):
     data = pose.stick_figures(32, size=(32, 32))
     run = fit(data, tmp_path, steps=200, precision="bfloat16", log_every=50)
