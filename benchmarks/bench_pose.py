@@ -103,11 +103,11 @@ def inference() -> list[Row]:
     other.load_state_dict(network.state_dict())
     folded = pose.fold_batch_norm(network).to(memory_format=torch.channels_last)
     rows = []
-    for number, rounds, goals in ((BATCH, 3, {PEER: 1 / 1.4}), (4, 11, {})):
+    for number, rounds in ((BATCH, 3), (4, 11)):
         images = torch.rand(number, 3, 256, 256, generator=torch.Generator().manual_seed(0))
         fast = images.to(memory_format=torch.channels_last)
         note = "same weights; folded, channels-last"
-        rows += beside(folded, fast, other, images, note, rounds=rounds, goals=goals)
+        rows += beside(folded, fast, other, images, note, rounds=rounds, goals={PEER: 1 / 1.4})
     if training.probe_bfloat16("cpu").native:  # emulated, it is slower than float32
         note = "the same in bfloat16; theirs in float32"
         half, fast = folded.to(torch.bfloat16), fast.to(torch.bfloat16)
